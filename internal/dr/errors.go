@@ -28,12 +28,14 @@ func (e *Error) Error() string { return e.Err.Error() }
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Err }
 
-// Hint returns the hint of the outermost error in the chain that has one.
+// Hint returns the hint of the first error in the tree, depth first, that has one.
 func Hint(err error) string {
-	for ; err != nil; err = errors.Unwrap(err) {
-		if e, ok := err.(*Error); ok && e.Hint != "" {
+	var e *Error
+	for errors.As(err, &e) {
+		if e.Hint != "" {
 			return e.Hint
 		}
+		err = e.Err
 	}
 	return ""
 }

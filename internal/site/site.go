@@ -80,6 +80,12 @@ type Capture interface {
 	Abort(ctx context.Context) error
 }
 
+// A Verifier is a Capture whose view somebody else can spoil. Verify is called after the last read and before the
+// commit; an error says that what was read is no single instant.
+type Verifier interface {
+	Verify() error
+}
+
 // CapturedDisk is the frozen view of one disk. ReadAt may be called from many goroutines at once.
 type CapturedDisk interface {
 	io.ReaderAt

@@ -1,0 +1,188 @@
+// Package image is a site whose machines are disk image files: raw, qcow2, VHD, VHDX and VMDK. It can be captured from
+// and runs nothing. An image file has no change tracking, so every capture of a file that was touched reports that
+// anything may have changed; a file that was not touched since the capture asked about reports that nothing did.
+package image
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"understudy/internal/dr"
+	"understudy/internal/site"
+)
+
+// Config describes an image site.
+type Config struct {
+	// Machines maps a machine's name to its disk image files, in order.
+	Machines map[string][]string
+	// Dir is where the site remembers what files looked like at a capture.
+	Dir string
+	// Now is the clock.
+	Now func() time.Time
+}
+
+// Driver is an image site. It implements site.Driver.
+type Driver struct {
+	cfg Config
+}
+
+// New returns an image site. The files are looked at when they are used.
+func New(cfg Config) (*Driver, error) {
+	for name, files := range cfg.Machines {
+		if len(files) == 0 {
+			return nil, dr.WithHint(fmt.Errorf("machine %s: no disk image files", name), dr.KindInvalid, "name at least one image file")
+		}
+	}
+	return &Driver{cfg: cfg}, nil
+}
+
+// formats maps what a file's name ends in to QEMU's name of the format. Content is not sniffed for these, since a
+// guest can write any header into a raw disk.
+var formats = map[string]string{
+	".raw": "raw", ".img": "raw", ".qcow2": "qcow2", ".vhd": "vpc", ".vhdx": "vhdx", ".vmdk": "vmdk",
+}
+
+// info is what qemu-img tells of a file.
+type info struct {
+	Format string `json:"format"`
+	Size   int64  `json:"virtual-size"`
+}
+
+func inspect(ctx context.Context, file string) (info, error) {
+	st, err := os.Stat(file)
+	if err != nil {
+		return info{}, dr.WithHint(err, dr.KindNotFound, "check the file's name")
+	}
+	if st.IsDir() {
+		return info{}, dr.WithHint(fmt.Errorf("%s is a folder", file), dr.KindInvalid, "name a disk image file")
+	}
+	format := formats[strings.ToLower(filepath.Ext(file))]
+	if format == "raw" && st.Mode().IsRegular() {
+		return info{Format: format, Size: st.Size()}, nil
+	}
+	args := []string{"info", "--output=json", "--force-share"}
+	if format != "" {
+		args = append(args, "-f", format)
+	}
+	out, err := exec.CommandContext(ctx, "qemu-img", append(args, file)...).Output()
+	if err != nil {
+		return info{}, toolError("qemu-img", file, err)
+	}
+	var in info
+	if err := json.Unmarshal(out, &in); err != nil {
+		return info{}, fmt.Errorf("inspect %s: qemu-img: %w", file, err)
+	}
+	return in, nil
+}
+
+// toolError explains why one of QEMU's tools failed on a file.
+func toolError(tool, file string, err error) error {
+	if errors.Is(err, exec.ErrNotFound) {
+		return dr.WithHint(fmt.Errorf("read %s: %w", file, err), dr.KindUnavailable, "apt-get install qemu-utils")
+	}
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && len(exit.Stderr) > 0 {
+		text, _, _ := strings.Cut(strings.TrimSpace(string(exit.Stderr)), "\n")
+		err = errors.New(text)
+	}
+	hint := "check that the file is a whole disk image of the format that its name says"
+	if strings.Contains(err.Error(), "lock") {
+		hint = "a machine is running on this file: protect it through a qemu site, or stop it first"
+	}
+	return dr.WithHint(fmt.Errorf("read %s with %s: %w", file, tool, err), dr.KindInvalid, hint)
+}
+
+// DiskName is the name of the disk in an image file: the file's name without what it ends in.
+func DiskName(file string) string {
+	base := filepath.Base(file)
+	if _, known := formats[strings.ToLower(filepath.Ext(base))]; known {
+		base = strings.TrimSuffix(base, filepath.Ext(base))
+	}
+	return strings.Map(func(r rune) rune {
+		switch {
+		case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9', r == '-', r == '_', r == '.':
+			return r
+		}
+		return '-'
+	}, base)
+}
+
+func (d *Driver) describe(ctx context.Context, name string) (dr.Machine, error) {
+	files, ok := d.cfg.Machines[name]
+	if !ok {
+		return dr.Machine{}, dr.WithHint(fmt.Errorf("machine %s: not one of this image site", name), dr.KindNotFound, "list its machines")
+	}
+	m := dr.Machine{Name: name, Provider: "image", Power: dr.PowerOff}
+	for _, file := range files {
+		in, err := inspect(ctx, file)
+		if err != nil {
+			return dr.Machine{}, fmt.Errorf("machine %s: %w", name, err)
+		}
+		abs, err := filepath.Abs(file)
+		if err != nil {
+			return dr.Machine{}, err
+		}
+		disk := dr.Disk{Name: DiskName(file), Size: in.Size, Format: in.Format, Path: abs}
+		if slices.ContainsFunc(m.Disks, func(o dr.Disk) bool { return o.Name == disk.Name }) {
+			return dr.Machine{}, dr.WithHint(fmt.Errorf("machine %s: two files would both be disk %s", name, disk.Name), dr.KindInvalid, "rename one of them")
+		}
+		m.Disks = append(m.Disks, disk)
+	}
+	slices.SortFunc(m.Disks, func(a, b dr.Disk) int { return strings.Compare(a.Name, b.Name) })
+	return m, nil
+}
+
+// Machines lists the machines. A machine one of whose files cannot be read fails the call.
+func (d *Driver) Machines(ctx context.Context) ([]dr.Machine, error) {
+	var names []string
+	for name := range d.cfg.Machines {
+		names = append(names, name)
+	}
+	slices.Sort(names)
+	machines := make([]dr.Machine, 0, len(names))
+	for _, name := range names {
+		m, err := d.describe(ctx, name)
+		if err != nil {
+			return nil, err
+		}
+		machines = append(machines, m)
+	}
+	return machines, nil
+}
+
+func refuse(machine string) error {
+	return dr.WithHint(fmt.Errorf("machine %s: an image site holds files and runs nothing", machine), dr.KindConflict,
+		"restore to a file with `understudy restore`, or recover to a qemu site")
+}
+
+// Provision is refused.
+func (d *Driver) Provision(_ context.Context, req site.ProvisionRequest) error {
+	return refuse(req.Machine.Name)
+}
+
+// Power is refused.
+func (d *Driver) Power(_ context.Context, machine string, _ site.PowerAction) error {
+	return refuse(machine)
+}
+
+// Hydrate is refused.
+func (d *Driver) Hydrate(_ context.Context, machine string, _ func(done, total int64)) error {
+	return refuse(machine)
+}
+
+// Probe is refused.
+func (d *Driver) Probe(_ context.Context, machine string, _ dr.Probe) error { return refuse(machine) }
+
+// Delete is refused: the site created none of its files.
+func (d *Driver) Delete(_ context.Context, machine string) error { return refuse(machine) }
+
+// Fence needs no act: nothing of the site can start.
+func (d *Driver) Fence(context.Context, string, bool, string) error { return nil }
