@@ -1,0 +1,262 @@
+package store
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"database/sql"
+	"encoding/base64"
+	"fmt"
+	"time"
+
+	"understudy/internal/dr"
+	"understudy/internal/store/sqlite"
+)
+
+// An Export is a disk of a recovery point that is served on a socket for a run.
+type Export struct {
+	Run    string    `json:"run"`
+	Group  string    `json:"group"`
+	Vault  string    `json:"vault"`
+	Point  string    `json:"point"`
+	Disk   dr.DiskID `json:"disk"`
+	Name   string    `json:"name"`   // of the NBD export
+	Socket string    `json:"socket"` // path
+}
+
+// PutExports saves exports in one transaction.
+func (s *Store) PutExports(ctx context.Context, list []Export) error {
+	return s.tx(ctx, "save exports", func(tx *sql.Tx) error {
+		for _, e := range list {
+			if _, err := tx.ExecContext(ctx, `INSERT INTO exports(run, machine, disk, grp, vault, point, name, socket) VALUES(?, ?, ?, ?, ?, ?, ?, ?)
+				ON CONFLICT(run, machine, disk) DO UPDATE SET grp = excluded.grp, vault = excluded.vault, point = excluded.point,
+				name = excluded.name, socket = excluded.socket`, e.Run, e.Disk.Machine, e.Disk.Disk, e.Group, e.Vault, e.Point, e.Name, e.Socket); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// Exports returns the exports of a run, or all when run is empty.
+func (s *Store) Exports(ctx context.Context, run string) ([]Export, error) {
+	return queryRows(ctx, s.read, "read exports", func(r *sql.Rows) (e Export, err error) {
+		return e, r.Scan(&e.Run, &e.Disk.Machine, &e.Disk.Disk, &e.Group, &e.Vault, &e.Point, &e.Name, &e.Socket)
+	}, "SELECT run, machine, disk, grp, vault, point, name, socket FROM exports WHERE ?1 = '' OR run = ?1 ORDER BY run, machine, disk", run)
+}
+
+// DeleteExports forgets the exports of a run.
+func (s *Store) DeleteExports(ctx context.Context, run string) error {
+	_, err := s.exec(ctx, "forget exports of run "+run, "DELETE FROM exports WHERE run = ?", run)
+	return err
+}
+
+// A Fence says that a machine must not run at a site, and what was seen of it. SplitBrain holds from the time the
+// machine was seen running there although it had been failed over, until the fence is removed.
+type Fence struct {
+	Site       string    `json:"site"`
+	Machine    string    `json:"machine"`
+	Group      string    `json:"group"`
+	Run        string    `json:"run"` // the failover that demands it
+	Reason     string    `json:"reason"`
+	Since      time.Time `json:"since"`
+	HeldAt     time.Time `json:"heldAt,omitzero"`     // when the site last confirmed that it is held
+	SplitBrain time.Time `json:"splitBrain,omitzero"` // when it was first seen running there after the failover
+	Seen       time.Time `json:"seen,omitzero"`       // when the site last answered about it
+	Power      dr.Power  `json:"power,omitempty"`     // as last seen
+	Error      string    `json:"error,omitempty"`     // why it could not be held
+}
+
+// ChangeFence creates or changes the fence of a machine at a site in one transaction. It returns the result.
+func (s *Store) ChangeFence(ctx context.Context, siteName, machine string, change func(*Fence) error) (Fence, error) {
+	var f Fence
+	err := s.tx(ctx, "save fence of "+siteName+"/"+machine, func(tx *sql.Tx) (err error) {
+		f, err = docTx[Fence](ctx, tx, "fence", machine, "SELECT doc FROM fences WHERE site = ? AND machine = ?", siteName, machine)
+		if err != nil && dr.KindOf(err) != dr.KindNotFound {
+			return err
+		}
+		f.Site, f.Machine = siteName, machine
+		if err := change(&f); err != nil {
+			return err
+		}
+		_, err = tx.ExecContext(ctx, `INSERT INTO fences(site, machine, grp, doc) VALUES(?, ?, ?, ?)
+			ON CONFLICT(site, machine) DO UPDATE SET grp = excluded.grp, doc = excluded.doc`, f.Site, f.Machine, f.Group, encode(f))
+		return err
+	})
+	return f, err
+}
+
+// Fences returns the fences of a group, or all when group is empty.
+func (s *Store) Fences(ctx context.Context, group string) ([]Fence, error) {
+	return queryDocs[Fence](ctx, s.read, "read fences", "SELECT doc FROM fences WHERE ?1 = '' OR grp = ?1 ORDER BY site, machine", group)
+}
+
+// DeleteFences forgets the fences that a failover run demanded.
+func (s *Store) DeleteFences(ctx context.Context, run string) error {
+	_, err := s.exec(ctx, "forget fences of run "+run, "DELETE FROM fences WHERE json_extract(doc, '$.run') = ?", run)
+	return err
+}
+
+// A Token lets its bearer use the API. The secret is not kept, only its hash.
+type Token struct {
+	Name    string    `json:"name"`
+	Role    string    `json:"role"`
+	Created time.Time `json:"created"`
+	Expires time.Time `json:"expires,omitzero"`
+}
+
+// AddToken makes a token and returns its secret, which cannot be had again. A ttl of 0 never ends.
+func (s *Store) AddToken(ctx context.Context, name, role string, ttl time.Duration) (secret string, err error) {
+	var random [32]byte
+	rand.Read(random[:])
+	secret = "us_" + base64.RawURLEncoding.EncodeToString(random[:])
+	return secret, s.PutToken(ctx, name, role, secret, ttl)
+}
+
+// PutToken saves a token of a given secret, replacing the token of that name.
+func (s *Store) PutToken(ctx context.Context, name, role, secret string, ttl time.Duration) error {
+	now := s.now()
+	var expires time.Time
+	if ttl > 0 {
+		expires = now.Add(ttl)
+	}
+	hash := sha256.Sum256([]byte(secret))
+	return s.tx(ctx, "save token "+name, func(tx *sql.Tx) error {
+		if _, err := tx.ExecContext(ctx, "DELETE FROM tokens WHERE name = ?", name); err != nil {
+			return err
+		}
+		_, err := tx.ExecContext(ctx, "INSERT INTO tokens(hash, name, role, created, expires) VALUES(?, ?, ?, ?, ?)", hash[:], name, role, nanos(now), nanos(expires))
+		return err
+	})
+}
+
+// CheckToken returns the token of a secret; dr.KindNotFound when there is none or it has ended.
+func (s *Store) CheckToken(ctx context.Context, secret string) (Token, error) {
+	hash := sha256.Sum256([]byte(secret))
+	list, err := s.tokens(ctx, "SELECT name, role, created, expires FROM tokens WHERE hash = ? AND (expires = 0 OR expires > ?)", hash[:], nanos(s.now()))
+	if err == nil && len(list) == 0 {
+		err = dr.WithHint(fmt.Errorf("token is not valid"), dr.KindNotFound, "use the token in the controller's data folder")
+	}
+	if err != nil {
+		return Token{}, err
+	}
+	return list[0], nil
+}
+
+// Tokens returns all tokens by name.
+func (s *Store) Tokens(ctx context.Context) ([]Token, error) {
+	return s.tokens(ctx, "SELECT name, role, created, expires FROM tokens ORDER BY name")
+}
+
+func (s *Store) tokens(ctx context.Context, query string, args ...any) ([]Token, error) {
+	return queryRows(ctx, s.read, "read tokens", func(r *sql.Rows) (t Token, err error) {
+		var created, expires int64
+		err = r.Scan(&t.Name, &t.Role, &created, &expires)
+		t.Created, t.Expires = instant(created), instant(expires)
+		return t, err
+	}, query, args...)
+}
+
+// DeleteToken ends a token.
+func (s *Store) DeleteToken(ctx context.Context, name string) error {
+	rows, err := s.exec(ctx, "remove token "+name, "DELETE FROM tokens WHERE name = ?", name)
+	if err == nil && rows == 0 {
+		return dr.WithHint(fmt.Errorf("no token named %q", name), dr.KindNotFound, "")
+	}
+	return err
+}
+
+// An Event is something that happened. Sequences rise, without being used twice.
+type Event struct {
+	Sequence int64     `json:"sequence"`
+	Time     time.Time `json:"time"`
+	Kind     string    `json:"kind"` // such as run.started, split-brain
+	Group    string    `json:"group,omitempty"`
+	Run      string    `json:"run,omitempty"`
+	Message  string    `json:"message"`
+}
+
+// AppendEvent adds an event to the log and wakes those who follow it. Sequence, and Time when zero, are filled in.
+func (s *Store) AppendEvent(ctx context.Context, e Event) (Event, error) {
+	if e.Time.IsZero() {
+		e.Time = s.now().UTC()
+	}
+	r, err := s.write.ExecContext(ctx, "INSERT INTO events(time, kind, grp, run, message) VALUES(?, ?, ?, ?, ?)", nanos(e.Time), e.Kind, e.Group, e.Run, e.Message)
+	if err != nil {
+		return e, sqlite.Explain(fmt.Errorf("append event: %w", err))
+	}
+	e.Sequence, err = r.LastInsertId()
+	s.mu.Lock()
+	close(s.changed)
+	s.changed = make(chan struct{})
+	s.mu.Unlock()
+	return e, err
+}
+
+// An EventFilter selects events; its zero value selects all.
+type EventFilter struct {
+	After int64 // sequence
+	Group string
+	Run   string
+	Limit int // 0: 1000
+}
+
+// Events returns the events selected, oldest first.
+func (s *Store) Events(ctx context.Context, f EventFilter) ([]Event, error) {
+	if f.Limit <= 0 {
+		f.Limit = 1000
+	}
+	query, args := "SELECT sequence, time, kind, grp, run, message FROM events WHERE sequence > ?", []any{f.After}
+	if f.Group != "" {
+		query, args = query+" AND grp = ?", append(args, f.Group)
+	}
+	if f.Run != "" {
+		query, args = query+" AND run = ?", append(args, f.Run)
+	}
+	return queryRows(ctx, s.read, "read events", func(r *sql.Rows) (e Event, err error) {
+		var at int64
+		err = r.Scan(&e.Sequence, &at, &e.Kind, &e.Group, &e.Run, &e.Message)
+		e.Time = instant(at)
+		return e, err
+	}, query+" ORDER BY sequence LIMIT ?", append(args, f.Limit)...)
+}
+
+// LastEvent is the sequence of the newest event, 0 when there is none.
+func (s *Store) LastEvent(ctx context.Context) (int64, error) {
+	var n int64
+	err := s.read.QueryRowContext(ctx, "SELECT COALESCE(MAX(sequence), 0) FROM events").Scan(&n)
+	return n, sqlite.Explain(err)
+}
+
+// Follow calls fn for each event selected, those that exist and then new ones as they are appended, until ctx ends or
+// fn returns an error, which Follow returns.
+func (s *Store) Follow(ctx context.Context, f EventFilter, fn func(Event) error) error {
+	for {
+		s.mu.Lock()
+		changed := s.changed // before reading, so that what comes in between wakes us
+		s.mu.Unlock()
+		list, err := s.Events(ctx, f)
+		if err != nil {
+			return err
+		}
+		for _, e := range list {
+			if err := fn(e); err != nil {
+				return err
+			}
+			f.After = e.Sequence
+		}
+		if len(list) > 0 {
+			continue
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-changed:
+		}
+	}
+}
+
+// PruneEvents removes events older than before.
+func (s *Store) PruneEvents(ctx context.Context, before time.Time) (removed int64, err error) {
+	return s.exec(ctx, "prune events", "DELETE FROM events WHERE time < ?", nanos(before))
+}
