@@ -70,14 +70,15 @@ attach() {
 		/sbin/mke2fs -q -t ext4 -L data -m 0 -E nodiscard,lazy_itable_init=0,lazy_journal_init=0 "$device" || return
 		say "data $device formatted"
 	fi
-	# Replays the journal, then checks everything: a recovered disk must be right, not only mountable.
-	/sbin/e2fsck -f -p "$device" >/run/fsck.log 2>&1
-	case $? in
-	0) fsck=clean ;;
-	1) fsck=repaired ;;
-	*) fsck=errors ;;
-	esac
-	[ $fsck = clean ] || cat /run/fsck.log
+	# A recovered disk must be right, not only mountable: the kernel replays the journal, then everything is checked.
+	mount -t ext4 "$device" /data && umount /data
+	if /sbin/e2fsck -f -n "$device" >/run/fsck.log 2>&1; then
+		fsck=clean
+	else
+		cat /run/fsck.log
+		/sbin/e2fsck -f -y "$device" >/dev/null 2>&1
+		[ $? -le 1 ] && fsck=repaired || fsck=errors
+	fi
 	mount -t ext4 "$device" /data || { say "data $device does not mount"; return 1; }
 	say "data $device fsck=$fsck"
 }
