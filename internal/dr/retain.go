@@ -1,0 +1,60 @@
+package dr
+
+import (
+	"cmp"
+	"slices"
+	"time"
+)
+
+// Retain returns the recovery points that the tiers keep at the time now, ascending by position. A point survives
+// when any tier keeps it: a tier divides time into intervals of Every, aligned to the zero time so that they stay
+// where they are as time goes on, and keeps the newest point of each, while it is younger than For.
+//
+// The newest point by position always survives, whatever its age. So do points at or after now: their clock was
+// ahead, or this one went back, and neither is a reason to lose data. Points of one interval are compared by position
+// where their times agree. Once points are given up they are not wanted again at any later time.
+func Retain(points []RecoveryPoint, tiers []Tier, now time.Time) []RecoveryPoint {
+	if len(points) == 0 {
+		return nil
+	}
+	sorted := slices.Clone(points)
+	slices.SortStableFunc(sorted, func(a, b RecoveryPoint) int { return a.Position.Compare(b.Position) })
+	keep := make([]bool, len(sorted))
+	keep[len(sorted)-1] = true
+	for i, p := range sorted {
+		keep[i] = keep[i] || !p.Time.Before(now)
+	}
+	for _, t := range tiers {
+		t.mark(sorted, now, keep)
+	}
+	var survivors []RecoveryPoint
+	for i, p := range sorted {
+		if keep[i] {
+			survivors = append(survivors, p)
+		}
+	}
+	return survivors
+}
+
+// mark marks the points that one tier keeps.
+func (t Tier) mark(sorted []RecoveryPoint, now time.Time, keep []bool) {
+	newest := map[[2]int64]int{} // by start of the interval: seconds and nanoseconds
+	for i, p := range sorted {
+		if now.Sub(p.Time) >= t.For {
+			continue
+		}
+		if t.Every <= 0 {
+			keep[i] = true
+			continue
+		}
+		// Points after now take part, so that their interval does not keep a second one beside them.
+		start := p.Time.Truncate(t.Every)
+		interval := [2]int64{start.Unix(), int64(start.Nanosecond())}
+		if j, ok := newest[interval]; !ok || cmp.Or(p.Time.Compare(sorted[j].Time), i-j) > 0 {
+			newest[interval] = i
+		}
+	}
+	for _, i := range newest {
+		keep[i] = true
+	}
+}
