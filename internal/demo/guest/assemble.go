@@ -30,6 +30,25 @@ var applets = strings.Fields(`acpid ash awk blkid cat chmod cmp cp cut date dd d
 	printf ps pwd rm rmdir sed seq sh sha256sum sleep sort stat sync tail tar tee test time top touch tr true umount uname
 	uptime vi wc wget which xargs`)
 
+const mke2fsConf = `[defaults]
+	base_features = sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr
+	blocksize = 4096
+	inode_size = 256
+	inode_ratio = 16384
+[fs_types]
+	ext4 = {
+		features = has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize
+	}
+	floppy = {
+	}
+	small = {
+	}
+	big = {
+	}
+	huge = {
+	}
+`
+
 // assemble puts the initial RAM disk together.
 func assemble(ctx context.Context, p parts, program string) (tree, error) {
 	t := tree{}
@@ -41,7 +60,7 @@ func assemble(ctx context.Context, p parts, program string) (tree, error) {
 	t.device("dev/null", 1, 3)
 	t.file("etc/passwd", 0o644, []byte("root::0:0:root:/:/bin/sh\n"))
 	t.file("etc/group", 0o644, []byte("root:x:0:\n"))
-	t.file("etc/mke2fs.conf", 0o644, []byte("[defaults]\n\tbase_features = sparse_super,large_file,filetype,resize_inode,dir_index,ext_attr\n\tblocksize = 4096\n\tinode_size = 256\n\tinode_ratio = 16384\n[fs_types]\n\text4 = {\n\t\tfeatures = has_journal,extent,huge_file,flex_bg,metadata_csum,64bit,dir_nlink,extra_isize\n\t}\n"))
+	t.file("etc/mke2fs.conf", 0o644, []byte(mke2fsConf))
 	for name, source := range map[string]string{"init": "init.sh", "sbin/shutdown": "shutdown.sh"} {
 		b, err := inputs.ReadFile(source)
 		if err != nil {

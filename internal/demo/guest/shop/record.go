@@ -151,7 +151,7 @@ func OpenLog(path string) (*Log, Report, error) {
 	if err != nil {
 		return nil, Report{}, err
 	}
-	l := &Log{file: f, random: rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64()))}
+	l := &Log{file: f, random: newSource()}
 	st, err := f.Stat()
 	if err != nil {
 		f.Close()
@@ -177,6 +177,8 @@ func OpenLog(path string) (*Log, Report, error) {
 	}
 	return l, rep, nil
 }
+
+func newSource() *rand.Rand { return rand.New(rand.NewPCG(rand.Uint64(), rand.Uint64())) }
 
 // Last returns the newest durable record; its Number is 0 when there is none.
 func (l *Log) Last() Record { return l.last }
