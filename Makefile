@@ -1,0 +1,78 @@
+# make run    installs what is missing (Debian), builds, and runs the demonstration
+# make test   installs what is missing, and runs every test, those that boot machines too
+# make check  static checks and cross-compilation
+# make bench  measures against restic, borg and qemu-img
+
+GO      ?= go
+GUEST   := $(CURDIR)/.cache/guest
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+# The scratch of tests and tools: unix sockets need short paths.
+export UNDERSTUDY_GUEST_DIR := $(GUEST)
+
+STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
+GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.3.0
+PLATFORMS   := linux/arm64 darwin/arm64 windows/amd64
+
+# Packages whose tests run whole programs and machines: the race detector would watch only the test itself there.
+WITHOUT_RACE := ^understudy/(cmd|test)(/|$$)
+
+.PHONY: all setup go build guest run test check vet fmt house lint vuln cross bench clean
+
+all: build
+
+setup:
+	@sh scripts/setup-debian.sh all
+
+go:
+	@command -v $(GO) >/dev/null || { echo "Go 1.26 or newer is needed: https://go.dev/doc/install" >&2; exit 1; }
+
+build: go
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/understudy ./cmd/understudy
+
+guest: go
+	@$(GO) run ./internal/demo/guest/cmd/mkguest $(GUEST)
+
+run: go
+	@sh scripts/setup-debian.sh run
+	@$(MAKE) --no-print-directory build guest
+	bin/understudy demo
+
+test: go
+	@sh scripts/setup-debian.sh test
+	@$(MAKE) --no-print-directory guest
+	$(GO) vet ./...
+	@UNDERSTUDY_TEST_ALL=1 $(GO) run ./test/summary \
+		-- $(GO) test -json -race -p 2 -timeout 15m $$($(GO) list ./... | grep -Ev '$(WITHOUT_RACE)') \
+		-- $(GO) test -json -p 1 -timeout 15m $$($(GO) list ./... | grep -E '$(WITHOUT_RACE)')
+
+check: fmt vet house lint vuln cross
+
+fmt: go
+	@bad=$$(gofmt -l cmd internal test 2>/dev/null); [ -z "$$bad" ] || { echo "not formatted: gofmt -w" $$bad >&2; exit 1; }
+
+vet: go
+	$(GO) vet ./...
+
+house: go
+	$(GO) test ./test/house
+
+# These two are fetched, not installed. When they cannot be fetched, the check fails and says so.
+lint: go
+	@$(GO) run $(STATICCHECK) -version >/dev/null || { echo "check: $(STATICCHECK) cannot be fetched: NOT CHECKED" >&2; exit 1; }
+	CGO_ENABLED=0 $(GO) run $(STATICCHECK) ./...
+
+vuln: go
+	@$(GO) run $(GOVULNCHECK) -version >/dev/null || { echo "check: $(GOVULNCHECK) or its database cannot be fetched: NOT CHECKED" >&2; exit 1; }
+	CGO_ENABLED=0 $(GO) run $(GOVULNCHECK) ./...
+
+cross: go
+	@for p in $(PLATFORMS); do echo "cross-compile $$p"; \
+		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./cmd/understudy || exit 1; done
+
+bench: go
+	@sh scripts/setup-debian.sh all
+	@$(MAKE) --no-print-directory build guest
+	$(GO) run ./test/bench
+
+clean:
+	rm -rf bin .cache
