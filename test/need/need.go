@@ -15,7 +15,7 @@ func Tool(t testing.TB, names ...string) {
 	t.Helper()
 	for _, name := range names {
 		if _, err := exec.LookPath(name); err != nil {
-			missing(t, name+" is not installed: run `make setup`")
+			Missing(t, name+" is not installed: run `make setup`")
 		}
 	}
 }
@@ -38,7 +38,8 @@ func Guest(t testing.TB) string {
 	return dir
 }
 
-func missing(t testing.TB, why string) {
+// Missing skips or fails the test for a need that the test found out itself; why says what is missing and the remedy.
+func Missing(t testing.TB, why string) {
 	t.Helper()
 	if all() {
 		t.Fatal(why)
