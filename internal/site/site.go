@@ -61,7 +61,8 @@ type CaptureRequest struct {
 	FreezeTimeout time.Duration
 }
 
-// A Capture is one instant of all disks of some machines. Exactly one of Commit and Abort ends it.
+// A Capture is one instant of all disks of some machines. Exactly one of Commit and Abort ends it. One that fails, or
+// never comes because the controller died, leaves the end to the group's next Capture: its Since tells which it was.
 type Capture interface {
 	// Time is the instant of the capture by the controller's clock.
 	Time() time.Time

@@ -33,7 +33,7 @@ func (s *Site) Capture(ctx context.Context, req site.CaptureRequest) (site.Captu
 			return dr.DiskID{Machine: name, Disk: a.Name}.Compare(dr.DiskID{Machine: name, Disk: b.Name})
 		})
 		for _, d := range def.Disks {
-			dc, err := m.disks[d.Name].capture(req.Group, req.Since)
+			dc, err := m.disks[d.Name].capture(req)
 			if err != nil {
 				c.settle(false)
 				return nil, dr.WithHint(fmt.Errorf("capture %s/%s: %w", name, d.Name, err), dr.KindConflict, "wait for the capture under way")
@@ -76,6 +76,9 @@ func (c *capture) Abort(ctx context.Context) error { return c.end(ctx, OpAbort) 
 
 func (c *capture) end(ctx context.Context, op Op) error {
 	if err := c.site.begin(ctx, op); err != nil {
+		c.site.mu.Lock()
+		defer c.site.mu.Unlock()
+		c.loosen()
 		return err
 	}
 	c.mu.Lock()
@@ -101,8 +104,15 @@ func (c *capture) settle(commit bool) {
 	}
 }
 
-// Restart forgets every open capture without an end, as the death of the controller does, and folds its changes back:
-// what a real site finds on its next capture.
+// loosen leaves the capture for the next one to settle. It needs the site's lock.
+func (c *capture) loosen() {
+	for _, d := range c.disks {
+		d.c.loose = true
+	}
+}
+
+// Restart forgets every open capture without an end, as the death of the controller does. The next capture settles
+// what is left, as on a real site.
 func (s *Site) Restart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -110,7 +120,7 @@ func (s *Site) Restart() {
 		for _, d := range m.disks {
 			for _, t := range d.tracks {
 				if t.open != nil {
-					t.open.abort()
+					t.open.loose = true
 				}
 			}
 		}

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"understudy/internal/dr"
+	"understudy/internal/site"
 )
 
 // view is the content of a disk at one instant. Blocks are never written in place: a write replaces them, so that a
@@ -115,9 +116,17 @@ func (d *disk) hydrate() error {
 }
 
 // capture freezes the disk and lets tracking start anew; the caller settles it with commit or abort.
-func (d *disk) capture(group, since string) (*diskCapture, error) {
-	c := &diskCapture{disk: d, view: d.view, group: group}
+func (d *disk) capture(req site.CaptureRequest) (*diskCapture, error) {
+	group, since := req.Group, req.Since
+	c := &diskCapture{disk: d, id: req.ID, view: d.view, group: group}
 	c.view.blocks = maps.Clone(d.blocks)
+	if t := d.tracks[group]; t != nil && t.open != nil && t.open.loose {
+		if t.open.id == since {
+			t.open.commit(since)
+		} else {
+			t.open.abort()
+		}
+	}
 	t := d.tracks[group]
 	switch {
 	case t != nil && t.open != nil:
@@ -138,6 +147,8 @@ func (d *disk) capture(group, since string) (*diskCapture, error) {
 
 type diskCapture struct {
 	disk    *disk
+	id      string
+	loose   bool // nobody will end it: the next capture does
 	view    view
 	group   string
 	before  *track // as it was before the capture
