@@ -277,11 +277,14 @@ func refuse(what string, op Operation, allowed []Operation, hint string) error {
 }
 
 // way says how to get from a state to the nearest one that allows op: the commands, and what to wait for.
-// It is empty when there is no way.
+// It is empty when there is no way, or none that leaves the protection in being, or op would lead where it is already.
 func way(table []Transition, from State, op Operation) string {
 	type step struct {
 		state State
 		path  []Operation
+	}
+	if slices.ContainsFunc(table, func(t Transition) bool { return t.Op == op && t.To == from }) {
+		return ""
 	}
 	seen := map[State]bool{from: true}
 	for queue := []step{{state: from}}; len(queue) > 0; queue = queue[1:] {
@@ -290,8 +293,8 @@ func way(table []Transition, from State, op Operation) string {
 			return describe(at.path)
 		}
 		for _, t := range table {
-			// A failure is no way to anywhere.
-			if t.From == at.state && !seen[t.To] && t.Op != OpFail && t.Op != OpTestFail {
+			// Nobody is told to fail, or to give the protection up, on the way to something else.
+			if t.From == at.state && !seen[t.To] && t.Op != OpFail && t.Op != OpTestFail && t.Op != OpDisable {
 				seen[t.To] = true
 				queue = append(queue, step{t.To, append(slices.Clone(at.path), t.Op)})
 			}
