@@ -77,5 +77,3 @@ func (d *Driver) tryAccel(ctx context.Context, accel string) error {
 	}
 	return fmt.Errorf("a guest does not run with %s: %v: %s", accel, err, lastLines(string(out), 1))
 }
-
-const machineType = "q35"

@@ -24,6 +24,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"understudy/internal/dr"
@@ -42,8 +43,11 @@ type Config struct {
 	// Binary is the emulator, qemu-system-x86_64 by default; ImageTool is qemu-img by default.
 	Binary, ImageTool string
 	// Accel forces an accelerator, kvm or tcg. Empty means kvm where a guest really runs with it, tcg elsewhere.
-	Accel  string
-	Logger *slog.Logger
+	Accel string
+	// FleeceLimit bounds, in bytes, what a capture may set aside per disk for data that the guest overwrites meanwhile.
+	// 0 lets the driver choose.
+	FleeceLimit int64
+	Logger      *slog.Logger
 }
 
 // Driver runs the machines of one site. It implements site.Driver.
@@ -52,6 +56,8 @@ type Driver struct {
 	log *slog.Logger
 
 	accel func(context.Context) (string, error)
+	ports  ports
+	closed atomic.Bool
 
 	mu       sync.Mutex
 	machines map[string]*machine // every machine ever asked for; a machine's identity is its name
@@ -87,6 +93,7 @@ func New(cfg Config) (*Driver, error) {
 
 // Close gives up the connections to the machines, which go on running.
 func (d *Driver) Close() error {
+	d.closed.Store(true)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, m := range d.machines {

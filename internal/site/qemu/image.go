@@ -9,8 +9,8 @@ import (
 
 // image is what a disk's file says about itself.
 type image struct {
-	Size    int64 // virtual size in bytes
-	Backing bool  // it needs another image below it
+	Size    int64  // virtual size in bytes
+	Backing string // name of the image that it needs below it, if any
 }
 
 // readImage reads the facts of a raw or qcow2 file without opening it as QEMU would, so that it works while a machine
@@ -36,5 +36,13 @@ func readImage(path, format string) (image, error) {
 	if size > 1<<62 {
 		return image{}, fmt.Errorf("%s: qcow2 header claims %d bytes", path, size)
 	}
-	return image{Size: int64(size), Backing: binary.BigEndian.Uint64(h[8:]) != 0}, nil
+	img := image{Size: int64(size)}
+	if off, n := binary.BigEndian.Uint64(h[8:]), binary.BigEndian.Uint32(h[16:]); off != 0 && n != 0 {
+		name := make([]byte, min(n, 1023)) // the format's limit
+		if _, err := f.ReadAt(name, int64(off&(1<<62-1))); err != nil {
+			return image{}, fmt.Errorf("%s: read name of backing file: %w", path, err)
+		}
+		img.Backing = string(name)
+	}
+	return img, nil
 }

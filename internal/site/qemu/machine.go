@@ -23,10 +23,11 @@ type machine struct {
 	sem  chan struct{} // holds one token while the machine is locked
 
 	mu      sync.Mutex
-	spec    *definition   // as last read; nil before
-	client  *qmp.Client   // nil when not connected
-	dialing chan struct{} // closed when the dial under way has ended; nil without one
-	preempt context.CancelFunc
+	spec    *definition        // as last read; nil before
+	client  *qmp.Client        // nil when not connected
+	dialing chan struct{}      // closed when the dial under way has ended; nil without one
+	exited  <-chan struct{}    // closed when the latest process that this controller started has ended
+	yield   context.CancelFunc // asks the holder of the lock to give it up soon; nil when it cannot
 }
 
 func newMachine(d *Driver, name string) *machine {
@@ -219,9 +220,6 @@ func (m *machine) observe(ctx context.Context) dr.Machine {
 	}
 	if !m.alive(s) {
 		def.Power = dr.PowerOff
-		if m.sem != nil && len(m.sem) == 0 {
-			_ = m.noteExit(s)
-		}
 		return def
 	}
 	for i := range def.NICs {

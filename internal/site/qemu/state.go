@@ -78,16 +78,14 @@ func (m *machine) alive(s state) bool {
 	return s.PID != 0 && processAlive(s.PID, s.StartTime)
 }
 
-// noteExit records that the process of s is gone although nobody stopped it.
+// noteExit records that the process of s is gone although nobody stopped it. The caller holds the lock.
 func (m *machine) noteExit(s state) error {
 	if s.PID == 0 && !s.Starting {
 		return nil
 	}
-	s.PID, s.Starting, s.StartTime, s.Forwards = 0, false, "", nil
-	if s.Exit == "" {
-		s.Exit, s.Unclean = "QEMU ended unexpectedly", true
-	}
-	return m.writeState(s)
+	s.Unclean = true
+	m.forget(s, "QEMU ended unexpectedly")
+	return nil
 }
 
 // writeJSON replaces a file durably: after a crash it is the old or the new one.

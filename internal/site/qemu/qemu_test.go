@@ -1,0 +1,416 @@
+package qemu
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"understudy/internal/dr"
+	"understudy/internal/site"
+	"understudy/internal/site/qemu/lanswitch"
+	"understudy/internal/site/sitetest"
+	"understudy/test/need"
+)
+
+// TestMain lets the test program be the switch, as the main program is in earnest.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "lan-switch" {
+		if err := lanswitch.Main(context.Background(), os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+// lab is a site in a temporary folder whose machines are killed when the test ends.
+type lab struct {
+	*testing.T
+	dir string
+	*Driver
+}
+
+func newLab(t *testing.T) *lab {
+	t.Helper()
+	need.Tool(t, "qemu-system-x86_64", "qemu-img")
+	l := &lab{T: t, dir: t.TempDir()}
+	l.reopen()
+	t.Cleanup(func() {
+		runs, _ := filepath.Glob(filepath.Join(l.dir, "run", "*", "state.json"))
+		for _, path := range runs {
+			m := l.handle(filepath.Base(filepath.Dir(path)))
+			unlock, err := m.lockNow(context.Background())
+			if err == nil {
+				err = m.kill("the test ended")
+				unlock()
+			}
+			if err != nil {
+				t.Error(err)
+			}
+		}
+		_ = l.Driver.Close()
+	})
+	return l
+}
+
+// reopen stands for the death of the controller and the start of the next one.
+func (l *lab) reopen() {
+	l.Helper()
+	if l.Driver != nil {
+		_ = l.Driver.Close() // what the kernel does for a dead process
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		l.Fatal(err)
+	}
+	l.Driver, err = New(Config{Dir: l.dir, Accel: "tcg", SwitchCommand: []string{exe, "lan-switch"}})
+	if err != nil {
+		l.Fatal(err)
+	}
+}
+
+// define writes a definition; disks named in it are created with 4 MiB.
+func (l *lab) define(name, yaml string, disks ...string) {
+	l.Helper()
+	for _, d := range disks {
+		path := filepath.Join(l.dir, "machines", d)
+		out, err := exec.Command("qemu-img", "create", "-q", "-f", strings.TrimPrefix(filepath.Ext(d), "."), path, "4M").CombinedOutput()
+		if err != nil {
+			l.Fatalf("qemu-img: %v: %s", err, out)
+		}
+	}
+	if err := os.WriteFile(l.definitionPath(name), []byte(yaml), 0o600); err != nil {
+		l.Fatal(err)
+	}
+}
+
+const idleYAML = `name: idle
+memory: 32MiB
+disks:
+  - {name: data, path: data.qcow2, format: qcow2}
+`
+
+func (l *lab) must(err error) {
+	l.Helper()
+	if err != nil {
+		l.Fatalf("%v (hint: %s)", err, dr.Hint(err))
+	}
+}
+
+func (l *lab) wantKind(err error, kind dr.Kind) {
+	l.Helper()
+	if err == nil || dr.KindOf(err) != kind || dr.Hint(err) == "" {
+		l.Fatalf("error %v (kind %s, hint %q), want kind %s with a hint", err, dr.KindOf(err), dr.Hint(err), kind)
+	}
+}
+
+func (l *lab) get(name string) dr.Machine {
+	l.Helper()
+	list, err := l.Machines(l.Context())
+	l.must(err)
+	for _, m := range list {
+		if m.Name == name {
+			return m
+		}
+	}
+	return dr.Machine{}
+}
+
+func (l *lab) state(name string) state {
+	l.Helper()
+	s, err := l.handle(name).readState()
+	l.must(err)
+	return s
+}
+
+// guestIO makes QEMU read or write the disk as if the guest did, below its device and above every filter.
+func (l *lab) guestIO(id dr.DiskID, command string) string {
+	l.Helper()
+	c, err := l.handle(id.Machine).monitor(l.Context())
+	l.must(err)
+	var out string
+	l.must(c.Run(l.Context(), "human-monitor-command", map[string]any{
+		"command-line": fmt.Sprintf(`qemu-io -d /machine/peripheral/%s/virtio-backend "%s"`, deviceID(id.Disk), command),
+	}, &out))
+	if strings.Contains(out, "rror") || strings.Contains(out, "failed") {
+		l.Fatalf("qemu-io %s: %s", command, out)
+	}
+	return out
+}
+
+func (l *lab) write(id dr.DiskID, off int64, p []byte) {
+	l.Helper()
+	for len(p) > 0 { // qemu-io writes runs of one byte
+		n := 1
+		for n < len(p) && p[n] == p[0] {
+			n++
+		}
+		l.guestIO(id, fmt.Sprintf("write -P %d %d %d", p[0], off, n))
+		off, p = off+int64(n), p[n:]
+	}
+}
+
+// serve exports content by qemu-nbd and returns its URI.
+func (l *lab) serve(t testing.TB, content []byte) string {
+	t.Helper()
+	need.Tool(t, "qemu-nbd")
+	dir := t.TempDir()
+	img, socket, pidfile := filepath.Join(dir, "i"), filepath.Join(dir, "s"), filepath.Join(dir, "p")
+	if err := os.WriteFile(img, content, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("qemu-nbd", "-r", "-f", "raw", "-t", "-e", "8", "-x", "disk", "-k", socket, "--fork", "--pid-file", pidfile, img)
+	if out, err := cmd.CombinedOutput(); err != nil { // returns when the socket is there
+		t.Fatalf("qemu-nbd: %v: %s", err, out)
+	}
+	t.Cleanup(func() {
+		b, _ := os.ReadFile(pidfile)
+		var pid int
+		if _, err := fmt.Sscan(string(b), &pid); err == nil {
+			_ = syscall.Kill(pid, syscall.SIGTERM)
+		}
+	})
+	return "nbd+unix:///disk?socket=" + socket
+}
+
+// lifeCycle is the driver without capture, which has tests of its own.
+type lifeCycle struct{ *Driver }
+
+func (lifeCycle) Capture(context.Context, site.CaptureRequest) (site.Capture, error) {
+	return nil, errors.ErrUnsupported
+}
+
+func TestConformance(t *testing.T) {
+	sitetest.Run(t, func(t *testing.T) *sitetest.Harness {
+		l := newLab(t)
+		l.define("idle", idleYAML, "data.qcow2")
+		l.must(l.Power(t.Context(), "idle", site.PowerStart))
+		return &sitetest.Harness{
+			Driver: lifeCycle{l.Driver}, Machine: "idle", Capture: false, Provision: true,
+			Write:  func(_ testing.TB, id dr.DiskID, off int64, p []byte) { l.write(id, off, p) },
+			Source: l.serve,
+			Restart: func(testing.TB) site.Driver {
+				l.reopen()
+				return lifeCycle{l.Driver}
+			},
+		}
+	})
+}
+
+func TestAdopt(t *testing.T) {
+	l := newLab(t)
+	l.define("idle", idleYAML, "data.qcow2")
+	l.must(l.Power(t.Context(), "idle", site.PowerStart))
+	before := l.state("idle")
+	if before.PID == 0 || before.Generation != 1 {
+		t.Fatalf("state %+v", before)
+	}
+	c, err := l.handle("idle").monitor(t.Context())
+	l.must(err)
+	l.must(c.Run(t.Context(), "stop", nil, nil)) // a capture that its controller did not end
+	l.reopen()
+	if m := l.get("idle"); m.Power != dr.PowerOn {
+		t.Errorf("after a restart of the controller the machine is %s", m.Power)
+	}
+	l.must(l.Power(t.Context(), "idle", site.PowerStart))
+	if s := l.state("idle"); s.PID != before.PID || s.Generation != 1 {
+		t.Errorf("state %+v, want the process as before", s)
+	}
+	// A start whose end nobody saw is found too.
+	s := before
+	s.Starting, s.PID, s.StartTime = true, 0, ""
+	l.must(l.handle("idle").writeState(s))
+	l.reopen()
+	if m := l.get("idle"); m.Power != dr.PowerOn {
+		t.Errorf("a start that was cut off: the machine is %s", m.Power)
+	}
+	l.must(l.Power(t.Context(), "idle", site.PowerKill))
+	if processAlive(before.PID, before.StartTime) {
+		t.Error("the process lives on")
+	}
+}
+
+func TestMachineDies(t *testing.T) {
+	l := newLab(t)
+	l.define("idle", idleYAML, "data.qcow2")
+	l.must(l.Power(t.Context(), "idle", site.PowerStart))
+	s := l.state("idle")
+	l.must(killProcess(s.PID))
+	l.must(l.handle("idle").waitExit(t.Context(), s))
+	if m := l.get("idle"); m.Power != dr.PowerOff {
+		t.Errorf("power %s", m.Power)
+	}
+	err := l.Probe(t.Context(), "idle", dr.Probe{Kind: dr.ProbeSerial, Text: "never", Timeout: time.Minute})
+	l.wantKind(err, dr.KindUnavailable)
+	l.must(l.Power(t.Context(), "idle", site.PowerStart))
+	if s := l.state("idle"); s.Generation != 2 {
+		t.Errorf("state %+v", s)
+	}
+	// The same while no controller looks.
+	s = l.state("idle")
+	_ = l.Driver.Close()
+	l.must(killProcess(s.PID))
+	l.must(l.handle("idle").waitExit(t.Context(), s))
+	l.reopen()
+	if s := l.state("idle"); s.PID != 0 || !s.Unclean {
+		t.Errorf("state %+v, want an unclean end", s)
+	}
+}
+
+func TestStartFails(t *testing.T) {
+	l := newLab(t)
+	l.define("idle", idleYAML, "data.qcow2")
+	// Another program has the disk open.
+	hold := exec.Command("qemu-nbd", "-t", "-f", "qcow2", "-k", filepath.Join(t.TempDir(), "s"), "--fork", "--pid-file", filepath.Join(t.TempDir(), "p"),
+		filepath.Join(l.dir, "machines", "data.qcow2"))
+	pidfile := hold.Args[len(hold.Args)-2]
+	if out, err := hold.CombinedOutput(); err != nil {
+		t.Fatalf("qemu-nbd: %v: %s", err, out)
+	}
+	var pid int
+	b, _ := os.ReadFile(pidfile)
+	if _, err := fmt.Sscan(string(b), &pid); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	err := l.Power(t.Context(), "idle", site.PowerStart)
+	l.wantKind(err, dr.KindConflict)
+	if !strings.Contains(err.Error(), "lock") {
+		t.Errorf("the error does not say what QEMU said: %v", err)
+	}
+	for _, path := range []string{l.handle("idle").pidfile(), l.socket("idle", "qmp"), l.socket("idle", "agent")} {
+		if _, err := os.Lstat(path); err == nil {
+			t.Errorf("%s is left", path)
+		}
+	}
+	if s := l.state("idle"); s.PID != 0 || s.Starting {
+		t.Errorf("state %+v", s)
+	}
+	l.cfg.Binary = "no-such-emulator"
+	err = l.Power(t.Context(), "idle", site.PowerStart)
+	l.wantKind(err, dr.KindUnavailable)
+	if !strings.Contains(dr.Hint(err), "apt-get install") {
+		t.Errorf("hint %q", dr.Hint(err))
+	}
+}
+
+func TestShutdownForced(t *testing.T) {
+	l := newLab(t)
+	l.define("idle", idleYAML, "data.qcow2")
+	l.must(l.Power(t.Context(), "idle", site.PowerStart))
+	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	defer cancel()
+	l.must(l.Power(ctx, "idle", site.PowerShutdown)) // the firmware does not listen
+	if m := l.get("idle"); m.Power != dr.PowerOff {
+		t.Errorf("power %s", m.Power)
+	}
+	l.must(l.Power(t.Context(), "idle", site.PowerStart))
+	ctx, cancel = context.WithCancel(t.Context())
+	cancel()
+	if err := l.Power(ctx, "idle", site.PowerShutdown); !errors.Is(err, context.Canceled) {
+		t.Errorf("cancelled: %v", err)
+	}
+	if m := l.get("idle"); m.Power != dr.PowerOn {
+		t.Errorf("power %s", m.Power)
+	}
+}
+
+func TestForwards(t *testing.T) {
+	l := newLab(t)
+	const yaml = `name: %s
+memory: 32MiB
+nics: [{network: access, forwards: [{guestPort: 80, hostPort: %d}]}]
+`
+	l.define("a", fmt.Sprintf(yaml, "a", 0))
+	l.must(l.Power(t.Context(), "a", site.PowerStart))
+	port := l.get("a").NICs[0].Forwards[0].HostPort
+	if port == 0 {
+		t.Fatal("no host port reported")
+	}
+	l.define("b", fmt.Sprintf(yaml, "b", port))
+	l.wantKind(l.Power(t.Context(), "b", site.PowerStart), dr.KindConflict)
+	l.must(l.Power(t.Context(), "a", site.PowerKill))
+	if p := l.get("a").NICs[0].Forwards[0].HostPort; p != 0 {
+		t.Errorf("a stopped machine reports port %d", p)
+	}
+	l.must(l.Power(t.Context(), "b", site.PowerStart))
+	l.must(l.Power(t.Context(), "a", site.PowerStart)) // its port is taken: another one
+	if p := l.get("a").NICs[0].Forwards[0].HostPort; p == 0 || p == port {
+		t.Errorf("port %d", p)
+	}
+	// The forward accepts at once; the probe must not believe it.
+	l.wantKind(l.Probe(t.Context(), "a", dr.Probe{Kind: dr.ProbeTCP, Port: 80, Timeout: time.Second}), dr.KindUnavailable)
+	l.wantKind(l.Probe(t.Context(), "a", dr.Probe{Kind: dr.ProbeTCP, Port: 81}), dr.KindInvalid)
+}
+
+func TestProvisionFiles(t *testing.T) {
+	l := newLab(t)
+	kernel := bytes.Repeat([]byte("kernel!"), 1000)
+	padded := append(bytes.Clone(kernel), make([]byte, 8192-len(kernel))...)
+	req := site.ProvisionRequest{
+		Machine: dr.Machine{
+			Name: "db", CPUs: 2, MemoryMiB: 128, Agent: true, Boot: dr.Boot{Cmdline: "console=ttyS0 a=\"b, c\""},
+			Disks: []dr.Disk{{Name: "kernel", Size: int64(len(kernel)), Role: dr.RoleKernel}, {Name: "data", Size: 8 << 20}},
+			NICs:  []dr.NIC{{Network: "lan", MAC: "52:54:00:00:00:01"}, {Network: "access", Forwards: []dr.Forward{{HostPort: 7000, GuestPort: 7000}}}},
+		},
+		Sources: map[string]string{"kernel": l.serve(t, padded), "data": "nbd+unix:///disk?socket=/nowhere"},
+		Owner:   "run-1", Isolation: "test-1",
+	}
+	l.must(l.Provision(t.Context(), req))
+	m := l.get("db")
+	got, err := os.ReadFile(m.Disks[0].Path)
+	l.must(err)
+	if !bytes.Equal(got, kernel) {
+		t.Errorf("kernel of %d bytes differs", len(got))
+	}
+	if m.CPUs != 2 || m.MemoryMiB != 128 || !m.Agent || m.Boot.Cmdline != req.Machine.Boot.Cmdline || m.NICs[0].MAC != "52:54:00:00:00:01" {
+		t.Errorf("machine %+v", m)
+	}
+	if p := m.NICs[1].Forwards[0].HostPort; p != 0 {
+		t.Errorf("an isolated copy asks for host port %d", p)
+	}
+	// A resumed run serves its sources elsewhere.
+	req.Sources["data"] = "nbd+unix:///disk?socket=/elsewhere"
+	l.must(l.Provision(t.Context(), req))
+	img, err := readImage(m.Disks[1].Path, "qcow2")
+	l.must(err)
+	if !strings.Contains(img.Backing, "/elsewhere") {
+		t.Errorf("backing %s", img.Backing)
+	}
+	// The source is away: the start says so and leaves nothing.
+	req.Machine.NICs = nil
+	l.wantKind(l.Power(t.Context(), "db", site.PowerStart), dr.KindUnavailable)
+
+	// Half a machine, as a crash before the definition was written leaves it.
+	l.must(os.Remove(l.definitionPath("db")))
+	if got := l.get("db"); got.Name != "" {
+		t.Error("half a machine is listed")
+	}
+	l.must(l.Delete(t.Context(), "db"))
+	if _, err := os.Stat(l.diskDir("db")); err == nil {
+		t.Error("disks are left")
+	}
+}
+
+func TestProvisionBadRequest(t *testing.T) {
+	l := newLab(t)
+	ok := dr.Machine{Name: "db", Disks: []dr.Disk{{Name: "data", Size: 4096}}}
+	for name, req := range map[string]site.ProvisionRequest{
+		"name":           {Machine: dr.Machine{Name: "../db"}},
+		"unknown source": {Machine: ok, Sources: map[string]string{"other": "nbd://host/x"}},
+		"scheme":         {Machine: ok, Sources: map[string]string{"data": "http://host/x"}},
+		"no kernel":      {Machine: dr.Machine{Name: "db", Disks: []dr.Disk{{Name: "kernel", Size: 1, Role: dr.RoleKernel}}}},
+		"size":           {Machine: dr.Machine{Name: "db", Disks: []dr.Disk{{Name: "data"}}}},
+	} {
+		t.Run(name, func(t *testing.T) { l.wantKind(l.Provision(t.Context(), req), dr.KindInvalid) })
+	}
+}
