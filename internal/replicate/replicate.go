@@ -198,7 +198,8 @@ func (cy *cycle) run(ctx context.Context) (res Result, err error) {
 	}
 	res, err = cy.send(ctx, w, work, res)
 	if err != nil {
-		return res, errors.Join(err, w.Abort(), cy.discardMaps())
+		// Parts of a seed that became durable by now count when it goes on.
+		return res, errors.Join(err, w.Abort(), cy.markDurable(), cy.discardMaps())
 	}
 	if !seed && w.Changed() == 0 && cy.sameDescription() {
 		res.Kind = KindUnchanged

@@ -39,6 +39,8 @@ type rig struct {
 	lease  *vault.Lease
 	group  dr.Group
 	random *rand.ChaCha8
+
+	partBytes int64 // of seeds; 0 for the usual
 }
 
 func newRig(t *testing.T, store blob.Store) *rig {
