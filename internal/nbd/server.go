@@ -24,7 +24,7 @@ type ServerOptions struct {
 
 	Connections int           // at one time; default 64, more wait to be accepted
 	InFlight    int           // requests worked on at one time per connection; default 16
-	Memory      int64         // bytes of payload in memory at one time over all connections; default 128 MiB, at least 32 MiB
+	Memory      int64         // bytes of payload in memory at one time over all connections; default 64 MiB, at least 32 MiB
 	Handshake   time.Duration // a client must have chosen its export within this; default 30 s
 	Stall       time.Duration // a client that takes this long to send or accept a part of a message is cut off; default 2 min
 	Drain       time.Duration // clients must accept the replies under way within this when their export goes; default 10 s
@@ -49,7 +49,7 @@ func (o ServerOptions) withDefaults() ServerOptions {
 		o.InFlight = 16
 	}
 	if o.Memory <= 0 {
-		o.Memory = 128 << 20
+		o.Memory = 64 << 20
 	}
 	o.Memory = max(o.Memory, maxPayload)
 	return o

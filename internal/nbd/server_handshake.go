@@ -57,10 +57,14 @@ func (c *serverConn) handshake() error {
 		if data == nil {
 			continue // answered already
 		}
-		if done, err := h.handle(option, data); done || err != nil {
-			c.structured = h.structured
-			c.meta = done && h.meta && h.metaFor == c.export.Name
+		done, err := h.handle(option, data)
+		if err != nil {
 			return err
+		}
+		if done {
+			c.structured = h.structured
+			c.meta = h.meta && h.metaFor == c.export.Name
+			return nil
 		}
 	}
 	return errors.New("too many options")
