@@ -2,7 +2,6 @@ package vault
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -37,16 +36,6 @@ func (o *object) point() dr.RecoveryPoint {
 	return p
 }
 
-// mark hides objects and points before they are deleted. It is a small immutable object under g/<group>/gc/.
-type mark struct {
-	Format  int       `json:"format"`
-	Time    time.Time `json:"time"`
-	Objects []string  `json:"objects,omitempty"` // not to be used any more; deleted after the grace period
-	Points  []string  `json:"points,omitempty"`  // not listed any more; their objects may still be needed by others
-
-	name string
-}
-
 // view is what a group's objects say at one moment.
 type view struct {
 	group    string
@@ -54,7 +43,7 @@ type view struct {
 	broken   []*object
 	stale    []*object // of an epoch that had ended
 	hidden   []*object // marked
-	marks    []*mark
+	marks    *marks
 	retired  map[string]bool         // IDs of points that are not listed
 	best     map[dr.Position]*object // the object to take at each position that can be opened
 	position []dr.Position           // the keys of best, ascending; of a fork only the side that history went on from
@@ -96,28 +85,22 @@ func (v *Vault) scan(ctx context.Context, group string) (*view, error) {
 	if err := checkGroup(group); err != nil {
 		return nil, err
 	}
-	prefix := "g/" + group + "/"
+	// Marks first: what takes the place of the objects that they hide was there before them.
+	marks, err := v.readMarks(ctx, group)
+	if err != nil {
+		return nil, err
+	}
 	var infos []blob.Info
-	for _, kind := range []string{"p/", "m/", "gc/"} { // marks last: what they hide has been seen
-		err := v.store.List(ctx, prefix+kind, func(i blob.Info) error { infos = append(infos, i); return nil })
+	for _, kind := range []string{"/p/", "/m/"} {
+		err := v.store.List(ctx, "g/"+group+kind, func(i blob.Info) error { infos = append(infos, i); return nil })
 		if err != nil {
 			return nil, fmt.Errorf("list group %s: %w", group, unavailable(err))
 		}
 	}
 	objects := make([]*object, len(infos))
-	marks := make([]*mark, len(infos))
 	eg, ectx := errgroup.WithContext(ctx)
 	eg.SetLimit(8)
 	for i, info := range infos {
-		if strings.HasPrefix(info.Name, prefix+"gc/") {
-			v.mu.Lock()
-			marks[i] = v.marks[info.Name]
-			v.mu.Unlock()
-			if marks[i] == nil {
-				eg.Go(func() (err error) { marks[i], err = v.readMark(ectx, info); return err })
-			}
-			continue
-		}
 		v.mu.Lock()
 		objects[i] = v.heads[info.Name]
 		v.mu.Unlock()
@@ -137,7 +120,6 @@ func (v *Vault) scan(ctx context.Context, group string) (*view, error) {
 		return nil, err
 	}
 	objects = slices.DeleteFunc(objects, func(o *object) bool { return o == nil })
-	marks = slices.DeleteFunc(marks, func(m *mark) bool { return m == nil })
 	if tag == "" {
 		return newView(group, objects, marks, nil), nil
 	}
@@ -165,27 +147,6 @@ func (v *Vault) head(ctx context.Context, group string, info blob.Info) (*object
 	return o, nil
 }
 
-func (v *Vault) readMark(ctx context.Context, info blob.Info) (*mark, error) {
-	b := make([]byte, min(info.Size, 64<<20))
-	err := v.store.ReadAt(ctx, info.Name, b, 0)
-	if errors.Is(err, blob.ErrNotFound) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, unavailable(err)
-	}
-	m := &mark{name: info.Name}
-	if err := json.Unmarshal(b, m); err != nil || m.Format != formatVersion {
-		// A mark only ever hides; without it more is seen, not less.
-		v.log.Error("vault mark is damaged", "object", info.Name)
-		m = &mark{name: info.Name}
-	}
-	v.mu.Lock()
-	v.marks[info.Name] = m
-	v.mu.Unlock()
-	return m, nil
-}
-
 // parsePosition reads the end position from an object's name.
 func parsePosition(name string) (p dr.Position, ok bool) {
 	base := name[strings.LastIndexByte(name, '/')+1:]
@@ -210,16 +171,16 @@ func (v *Vault) newestEpoch(ctx context.Context, group string) (newest uint64, e
 }
 
 // newView sorts objects into a view. It is pure.
-func newView(group string, objects []*object, marks []*mark, owner *Owner) *view {
+func newView(group string, objects []*object, marks *marks, owner *Owner) *view {
 	w := &view{group: group, marks: marks, retired: make(map[string]bool), best: make(map[dr.Position]*object)}
 	hidden := make(map[string]bool)
-	for _, m := range marks {
-		for _, name := range m.Objects {
-			hidden[name] = true
+	for _, b := range marks.Batches {
+		for _, name := range b.Objects {
+			hidden["g/"+group+"/"+name] = true
 		}
-		for _, id := range m.Points {
-			w.retired[id] = true
-		}
+	}
+	for _, id := range marks.Retired {
+		w.retired[id] = true
 	}
 	for _, o := range objects {
 		w.last = max(w.last, o.to.Sequence)
@@ -320,31 +281,31 @@ func (w *view) find(id string) (dr.Position, error) {
 	return dr.Position{}, dr.WithHint(fmt.Errorf("group %s has no point %s", w.group, id), dr.KindNotFound, "`understudy points list` shows them")
 }
 
+// gap returns the position that an object which cannot be opened goes back to and that no object ends at.
+func (w *view) gap(o *object) dr.Position {
+	for {
+		i := slices.IndexFunc(w.objects, func(p *object) bool { return p.to == o.from })
+		if i < 0 {
+			return o.from
+		}
+		o = w.objects[i]
+	}
+}
+
 // missing says which link an object that cannot be opened lacks.
 func (w *view) missing(o *object) error {
-	for {
-		var prev *object
-		for _, p := range w.objects {
-			if p.to == o.from {
-				prev = p
-			}
+	gap := w.gap(o)
+	for _, p := range w.objects {
+		if p.to.Compare(gap) == 0 {
+			return fmt.Errorf("history forks at %s: what follows continues chain %x, %s has chain %x", gap.ID(), gap.Chain, p.name, p.to.Chain)
 		}
-		if prev != nil {
-			o = prev
-			continue
-		}
-		for _, p := range w.objects {
-			if p.to.Compare(o.from) == 0 {
-				return fmt.Errorf("history forks at %s: %s continues chain %x, %s has chain %x", o.from.ID(), o.name, o.from.Chain, p.name, p.to.Chain)
-			}
-		}
-		for _, p := range w.broken {
-			if p.to.Compare(o.from) == 0 {
-				return fmt.Errorf("%s needs point %s: %w", o.name, o.from.ID(), p.err)
-			}
-		}
-		return fmt.Errorf("%s needs point %s, which is missing", o.name, o.from.ID())
 	}
+	for _, p := range w.broken {
+		if p.to.Compare(gap) == 0 {
+			return fmt.Errorf("it needs point %s, which is damaged: %w", gap.ID(), p.err)
+		}
+	}
+	return fmt.Errorf("it needs point %s, which is missing", gap.ID())
 }
 
 // Head is the newest position of a group.

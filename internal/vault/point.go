@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,15 +63,24 @@ func (v *Vault) openPoint(ctx context.Context, group, id string) (*Point, error)
 
 // openPath pins and opens the objects that a position is made of, newest first.
 func (v *Vault) openPath(ctx context.Context, group string, info dr.RecoveryPoint, path []*object, listed time.Time) (*Point, error) {
-	p := &Point{v: v, info: info, cache: newFrameCache(v.codec, v.o.CacheBytes)}
-	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
-	var err error
-	if p.pin, err = v.pin(ctx, group, info.ID, path, listed); err != nil {
-		p.cancel()
+	pin, err := v.pin(ctx, group, info.ID, path, listed)
+	if err != nil {
 		return nil, err
 	}
+	p, err := v.openUnpinned(ctx, info, path)
+	if err != nil {
+		return nil, errors.Join(err, pin.close())
+	}
+	p.pin = pin
+	return p, nil
+}
+
+// openUnpinned opens objects, newest first, for one who knows that they stay.
+func (v *Vault) openUnpinned(ctx context.Context, info dr.RecoveryPoint, path []*object) (*Point, error) {
+	p := &Point{v: v, info: info, cache: newFrameCache(v.codec, v.o.CacheBytes)}
+	p.ctx, p.cancel = context.WithCancel(context.WithoutCancel(ctx))
 	if err := p.open(ctx, path); err != nil {
-		p.Close()
+		p.cancel()
 		return nil, err
 	}
 	return p, nil
@@ -92,33 +102,32 @@ func (p *Point) open(ctx context.Context, path []*object) error {
 	}
 	p.disks = make(map[dr.DiskID]*Disk)
 	for _, d := range p.layers[0].index.Disks {
-		p.disks[d.ID] = &Disk{p: p, id: d.ID, size: d.Size, runs: flatten(p.layers, d.ID, d.Size)}
+		runs, floor := flatten(p.layers, d.ID, d.Size)
+		p.disks[d.ID] = &Disk{p: p, id: d.ID, size: d.Size, floor: floor, runs: runs}
 	}
 	return nil
 }
 
-// flatten lays what the layers, newest first, hold of a disk over each other. Runs name their layer.
-func flatten(layers []*layer, id dr.DiskID, size int64) []segment.Run {
+// flatten lays what the layers, newest first, hold of a disk over each other. Runs name their layer. From floor on (in
+// bytes), what no layer holds is zero whatever lies below them: the disk ended there once, or did not exist.
+func flatten(layers []*layer, id dr.DiskID, size int64) (runs []segment.Run, floor int64) {
 	var stack [][]segment.Run // newest first
+	floor = size
 	for i, l := range layers {
 		d := l.index.Disk(id)
 		if d == nil {
-			break // the disk is younger than this layer
+			floor = 0
+			break
 		}
-		size = min(size, d.Size) // what was cut off once reads as zeros when the disk grows again
-		runs := segment.Clip(d.Runs, blocks(size))
-		if i > 0 {
-			runs = append([]segment.Run(nil), runs...)
-		}
+		floor = min(floor, d.Size)
+		runs := slices.Clone(segment.Clip(d.Runs, blocks(floor)))
 		for j := range runs {
 			runs[j].Layer = uint16(i)
 		}
 		stack = append(stack, runs)
 	}
-	for i, j := 0, len(stack)-1; i < j; i, j = i+1, j-1 {
-		stack[i], stack[j] = stack[j], stack[i]
-	}
-	return segment.Flatten(stack)
+	slices.Reverse(stack)
+	return segment.Flatten(stack), floor
 }
 
 func blocks(size int64) uint64 { return uint64(size+dr.BlockSize-1) / dr.BlockSize }
@@ -142,15 +151,19 @@ func (p *Point) Disk(id dr.DiskID) (*Disk, error) {
 func (p *Point) Close() error {
 	p.cancel()
 	p.ahead.Wait()
+	if p.pin == nil {
+		return nil
+	}
 	return p.pin.close()
 }
 
 // A Disk is a disk of a recovery point. It is safe for concurrent use.
 type Disk struct {
-	p    *Point
-	id   dr.DiskID
-	size int64
-	runs []segment.Run
+	p     *Point
+	id    dr.DiskID
+	size  int64
+	floor int64 // see flatten
+	runs  []segment.Run
 
 	mu   sync.Mutex
 	next int64 // where a sequential reader goes on
@@ -328,6 +341,9 @@ func (d *Disk) Extents(off, n int64) []dr.Extent {
 func readError(err error) error {
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		return corrupt(fmt.Errorf("object is truncated: %w", err))
+	}
+	if errors.Is(err, blob.ErrNotFound) {
+		return corrupt(fmt.Errorf("object is missing: %w", err))
 	}
 	return unavailable(err)
 }

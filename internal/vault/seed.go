@@ -55,7 +55,7 @@ func (v *Vault) beginSeed(ctx context.Context, w *Writer, path string, onPart fu
 	}
 	resumed := j != nil && len(j.parts) > 0
 	if j == nil {
-		want.Seed = randomID()
+		want.Seed = positionName(w.to) + "-" + randomID() // the position tells when an abandoned seed is garbage
 		if want.Key, want.Wrapped, err = v.newKey(); err != nil {
 			return nil, err
 		}

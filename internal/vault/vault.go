@@ -99,7 +99,7 @@ type Vault struct {
 
 	mu    sync.Mutex
 	heads map[string]*object // immutable headers, by object name
-	marks map[string]*mark   // immutable marks, by object name
+	sound map[string]bool    // merged objects that were read back
 }
 
 // Open opens the vault in a store.
@@ -150,7 +150,7 @@ func Open(ctx context.Context, store blob.Store, o Options) (*Vault, error) {
 	}
 	return &Vault{store: store, id: d.ID, recipients: recipients, identities: o.Identities, now: o.Now,
 		log: o.Logger.With("vault", d.ID), o: o, codec: codec, sealed: sync.Pool{New: func() any { return new(sealedFrame) }},
-		heads: make(map[string]*object), marks: make(map[string]*mark)}, nil
+		heads: make(map[string]*object), sound: make(map[string]bool)}, nil
 }
 
 // ID is the vault's name for itself, random and stable.
