@@ -38,18 +38,21 @@ func qemuNBD(t testing.TB, args ...string) string {
 	pid := filepath.Join(t.TempDir(), "pid")
 	// --fork returns when the socket is there.
 	run(t, "qemu-nbd", append([]string{"--fork", "--persistent", "--shared=8", "--pid-file=" + pid, "--socket=" + socket}, args...)...)
-	t.Cleanup(func() {
-		b, err := os.ReadFile(pid)
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		// The test's context has ended by now.
-		if err := exec.Command("kill", string(bytes.TrimSpace(b))).Run(); err != nil {
-			t.Error(err)
-		}
-	})
+	t.Cleanup(func() { stop(t, pid) })
 	return nbd.URI(socket, "")
+}
+
+// stop ends the program whose process ID is in a file.
+func stop(t testing.TB, pid string) {
+	b, err := os.ReadFile(pid)
+	if err != nil {
+		t.Error(err)
+		return
+	}
+	// The test's context has ended by now.
+	if err := exec.Command("kill", string(bytes.TrimSpace(b))).Run(); err != nil {
+		t.Error(err)
+	}
 }
 
 func dial(t testing.TB, uri string, o nbd.DialOptions) *nbd.Client {
@@ -143,5 +146,35 @@ func TestClientAgainstQEMU(t *testing.T) {
 	}
 	if _, err := c.ReadAt(all, 0); err != io.EOF || !bytes.Equal(all[:len(want)], want) {
 		t.Errorf("read all after writes: %v", err)
+	}
+}
+
+// TestClientRespectsBlockSize reads unaligned from a server that insists on whole blocks.
+func TestClientRespectsBlockSize(t *testing.T) {
+	need.Tool(t, "nbdkit")
+	if out, err := exec.Command("nbdkit", "--filter=blocksize-policy", "--dump-plugin", "data").CombinedOutput(); err != nil {
+		need.Missing(t, "nbdkit has no blocksize-policy filter: "+string(out))
+	}
+	socket := filepath.Join(t.TempDir(), "s")
+	// It goes to the background when it listens.
+	pid := filepath.Join(t.TempDir(), "pid")
+	run(t, "nbdkit", "-U", socket, "-P", pid, "-r", "--filter=blocksize-policy", "data", "( 0x01 0x02 0x03 0x04 )*4096 @32768",
+		"size=64K", "blocksize-minimum=4096", "blocksize-maximum=16384", "blocksize-error-policy=error")
+	t.Cleanup(func() { stop(t, pid) })
+	c := dial(t, nbd.URI(socket, ""), nbd.DialOptions{MetaContexts: []string{nbd.MetaAllocation}})
+	want := append(bytes.Repeat([]byte{1, 2, 3, 4}, 4096), make([]byte, 48<<10)...)
+	for _, r := range [][2]int{{0, 65536}, {1, 65535}, {5000, 3}, {65535, 1}, {4000, 40000}} {
+		p := make([]byte, r[1])
+		if _, err := c.ReadAt(p, int64(r[0])); err != nil || !bytes.Equal(p, want[r[0]:r[0]+r[1]]) {
+			t.Errorf("read %d at %d: %v", r[1], r[0], err)
+		}
+	}
+	runs, err := c.BlockStatus(t.Context(), nbd.MetaAllocation, 100, 60000)
+	var total int64
+	for _, r := range runs {
+		total += r.Length
+	}
+	if err != nil || total != 60000 {
+		t.Errorf("block status %v, %v", runs, err)
 	}
 }
