@@ -71,7 +71,9 @@ attach() {
 		say "data $device formatted"
 	fi
 	# A recovered disk must be right, not only mountable: the kernel replays the journal, then everything is checked.
-	mount -t ext4 "$device" /data && umount /data
+	# What the kernel does not mount is left as it is.
+	mount -t ext4 "$device" /data || { say "data $device does not mount"; return 1; }
+	umount /data
 	if /sbin/e2fsck -f -n "$device" >/run/fsck.log 2>&1; then
 		fsck=clean
 	else

@@ -132,6 +132,7 @@ func (d *DB) answer(w io.Writer, request string) error {
 		return err
 	case "check":
 		rep := d.boot
+		opened, openedSum := rep.Last, rep.LastSum
 		if rep.FirstBad == 0 {
 			now, _, err := Verify(d.log.file, int64(newest.Number)*RecordSize)
 			if err != nil {
@@ -140,6 +141,7 @@ func (d *DB) answer(w io.Writer, request string) error {
 			now.Torn, now.Fsck, now.Booted = rep.Torn, rep.Fsck, rep.Booted
 			rep = now
 		}
+		rep.Opened, rep.OpenedSum = opened, openedSum
 		b, err := json.Marshal(rep)
 		if err != nil {
 			return err

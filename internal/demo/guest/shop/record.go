@@ -105,6 +105,9 @@ type Report struct {
 	Torn     int64  `json:"torn,omitempty"`   // bytes of a last record that were cut off when the log was opened
 	Fsck     string `json:"fsck,omitempty"`   // what the file-system check at boot found: clean, repaired, errors
 	Booted   string `json:"booted,omitempty"` // when the database started, RFC 3339
+
+	Opened    uint64 `json:"opened,omitempty"`    // newest good record when the database started
+	OpenedSum string `json:"openedSum,omitempty"` // its checksum
 }
 
 // OK reports whether every record and the file system are good.
