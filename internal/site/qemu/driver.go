@@ -47,6 +47,12 @@ type Config struct {
 	// FleeceLimit bounds, in bytes, what a capture may set aside per disk for data that the guest overwrites meanwhile.
 	// 0 lets the driver choose.
 	FleeceLimit int64
+	// FleeceTimeout bounds how long one write of a guest may wait for that store before the capture, and never the guest,
+	// suffers. 0 lets the driver choose.
+	FleeceTimeout time.Duration
+	// TrackingGranularity is the size in bytes, a power of two, of the areas in which changes are tracked. 0 lets the
+	// driver choose.
+	TrackingGranularity int
 	Logger      *slog.Logger
 }
 
@@ -55,9 +61,11 @@ type Driver struct {
 	cfg Config
 	log *slog.Logger
 
-	accel func(context.Context) (string, error)
+	accel  func(context.Context) (string, error)
 	ports  ports
 	closed atomic.Bool
+
+	captures captures
 
 	mu       sync.Mutex
 	machines map[string]*machine // every machine ever asked for; a machine's identity is its name

@@ -1,0 +1,124 @@
+package qemu
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"understudy/internal/dr"
+)
+
+func TestDefinition(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"vmlinuz", "initrd.gz", "data.raw"} {
+		if err := os.WriteFile(filepath.Join(dir, name), make([]byte, 4096), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	path := filepath.Join(dir, "shop-db.yaml")
+	def, err := parseDefinition(path, []byte(`name: shop-db
+cpus: 2
+memory: 1GiB
+boot: {kernel: vmlinuz, initrd: initrd.gz, cmdline: "console=ttyS0 role=db"}
+disks: [{name: data, path: data.raw, format: raw}]
+nics: [{network: lan, mac: "52:54:00:00:00:01"}, {network: access, forwards: [{guestPort: 7000}]}]
+agent: true
+`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if def.CPUs != 2 || def.MemoryMiB != 1024 || !def.Agent || def.Boot.Cmdline != "console=ttyS0 role=db" {
+		t.Errorf("machine %+v", def.Machine)
+	}
+	want := []dr.Disk{
+		{Name: "kernel", Size: 4096, Format: "raw", Path: filepath.Join(dir, "vmlinuz"), Role: dr.RoleKernel},
+		{Name: "initrd", Size: 4096, Format: "raw", Path: filepath.Join(dir, "initrd.gz"), Role: dr.RoleInitrd},
+		{Name: "data", Size: 4096, Format: "raw", Path: filepath.Join(dir, "data.raw")},
+	}
+	if len(def.Disks) != len(want) {
+		t.Fatalf("disks %+v", def.Disks)
+	}
+	for i := range want {
+		if def.Disks[i] != want[i] {
+			t.Errorf("disk %+v, want %+v", def.Disks[i], want[i])
+		}
+	}
+	if mac := def.NICs[1].MAC; !strings.HasPrefix(mac, "52:54:00:") {
+		t.Errorf("a NIC without an address got %q", mac)
+	}
+}
+
+func TestDefinitionErrors(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "raw"), make([]byte, 4096), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	tests := []struct{ name, yaml, want string }{
+		{"unknown field", "name: m\nmemry: 1GiB\n", "m.yaml:2:1: unknown field \"memry\""},
+		{"unknown deep field", "name: m\ndisks:\n  - name: a\n    pth: x\n", "m.yaml:4:5: unknown field \"pth\""},
+		{"wrong type", "name: m\ncpus: many\n", "m.yaml:2:7: "},
+		{"syntax", "name: m\n  cpus: [1\n", "m.yaml:"},
+		{"duplicate", "name: m\nname: m\n", "m.yaml:2:1: "},
+		{"no name", "cpus: 1\n", "m.yaml:1:1: name: "},
+		{"other name", "name: n\n", "m.yaml:1:7: name: \"n\" does not match"},
+		{"memory", "name: m\nmemory: lots\n", "m.yaml:2:9: memory: \"lots\" is no amount"},
+		{"little memory", "name: m\nmemory: 1MiB\n", "m.yaml:2:9: memory: "},
+		{"cpus", "name: m\ncpus: -1\n", "m.yaml:2:7: cpus: "},
+		{"firmware", "name: m\nboot: {firmware: coreboot}\n", "m.yaml:2:18: boot.firmware: "},
+		{"both boots", "name: m\nboot: {firmware: bios, kernel: raw}\n", "boot.kernel: "},
+		{"initrd alone", "name: m\nboot: {initrd: raw}\n", "boot: initrd and cmdline need a kernel"},
+		{"missing kernel", "name: m\nboot: {kernel: none}\n", "m.yaml:2:16: boot.kernel: "},
+		{"format", "name: m\ndisks: [{name: a, path: raw, format: vdi}]\n", "m.yaml:2:38: disks[0].format: "},
+		{"no format", "name: m\ndisks: [{name: a, path: raw}]\n", "disks[0].format: "},
+		{"no path", "name: m\ndisks: [{name: a, format: raw}]\n", "disks[0].path: missing"},
+		{"missing disk", "name: m\ndisks: [{name: a, path: none, format: raw}]\n", "m.yaml:2:25: disks[0].path: "},
+		{"raw as qcow2", "name: m\ndisks: [{name: a, path: raw, format: qcow2}]\n", "is not a qcow2 file"},
+		{"same name", "name: m\ndisks: [{name: a, path: raw, format: raw}, {name: a, path: raw, format: raw}]\n", "m.yaml:2:51: disks[1].name: \"a\" is taken"},
+		{"reserved name", "name: m\ndisks: [{name: kernel, path: raw, format: raw}]\n", "disks[0].name: \"kernel\" is taken"},
+		{"bad disk name", "name: m\ndisks: [{name: \"a,b\", path: raw, format: raw}]\n", "disks[0].name: "},
+		{"network", "name: m\nnics: [{network: \"a b\"}]\n", "m.yaml:2:18: nics[0].network: "},
+		{"mac", "name: m\nnics: [{network: lan, mac: \"01:00:00:00:00:00\"}]\n", "nics[0].mac: "},
+		{"port", "name: m\nnics: [{network: lan, forwards: [{guestPort: 70000}]}]\n", "m.yaml:2:46: nics[0].forwards[0].guestPort: "},
+		{"empty", "", "m.yaml:1:1: "},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			_, err := parseDefinition(filepath.Join(dir, "m.yaml"), []byte(tt.yaml))
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if !strings.Contains(err.Error(), tt.want) || !strings.HasPrefix(err.Error(), dir) {
+				t.Errorf("error %q, want one with %q", err, tt.want)
+			}
+		})
+	}
+}
+
+// FuzzDefinition: whatever a file holds, reading it ends in a definition or an error with a place.
+func FuzzDefinition(f *testing.F) {
+	f.Add("name: m\ncpus: 1\n")
+	f.Add("name: m\ndisks: [{name: a, path: b, format: raw}]\nnics: [{network: lan, forwards: [{guestPort: 1}]}]\n")
+	f.Add("a: &a [*a]\n")
+	dir := f.TempDir()
+	f.Fuzz(func(t *testing.T, src string) {
+		path := filepath.Join(dir, "m.yaml")
+		if _, err := parseDefinition(path, []byte(src)); err != nil && !strings.HasPrefix(err.Error(), path+":") {
+			t.Errorf("error without a place: %v", err)
+		}
+	})
+}
+
+func TestTCPState(t *testing.T) {
+	const table = `Hub -1 (net0):
+  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
+  TCP[ESTABLISHED]   16       127.0.0.1 40912      10.0.2.15  7000     0     0
+  TCP[SYN_SENT]      17       127.0.0.1 40913      10.0.2.15  7000     0     0
+  TCP[HOST_FORWARD]  14       127.0.0.1 35001      10.0.2.15  7000     0     0
+`
+	for from, want := range map[int]string{40912: "ESTABLISHED", 40913: "SYN_SENT", 40914: ""} {
+		if got := tcpState(table, from, 7000); got != want {
+			t.Errorf("connection from %d is %q, want %q", from, got, want)
+		}
+	}
+}
