@@ -156,7 +156,7 @@ func TestImportLaw(t *testing.T) {
 	for _, s := range sources(t) {
 		for _, to := range s.imports {
 			// A test may use what it needs to run its subject: a tool, a fake, a driver.
-			if s.test && !within(s.pkg, "internal/dr") || within(s.pkg, "test") {
+			if s.test || within(s.pkg, "test") {
 				continue
 			}
 			if why := lawful(s.pkg, to); why != "" {
