@@ -7,8 +7,6 @@ import (
 	"sync"
 	"syscall"
 
-	"golang.org/x/sys/unix"
-
 	"understudy/internal/dr"
 )
 
@@ -305,8 +303,7 @@ func (o *Overlay) Zero(off, n int64) error {
 	o.cow.Lock()
 	defer o.cow.Unlock()
 	o.mark(from, to, isZero)
-	err := unix.Fallocate(int(o.file.Fd()), unix.FALLOC_FL_PUNCH_HOLE|unix.FALLOC_FL_KEEP_SIZE, from*overlayBlock, (to-from)*overlayBlock)
-	if err != nil && err != unix.EOPNOTSUPP && err != unix.ENOSYS {
+	if err := punch(o.file, from*overlayBlock, (to-from)*overlayBlock); err != nil {
 		return fmt.Errorf("zero overlay: free space: %w", err)
 	}
 	return nil
