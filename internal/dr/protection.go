@@ -60,14 +60,14 @@ const (
 // Command is what a person types for the operation, or empty when it is not a person's to ask for.
 func (o Operation) Command() string {
 	switch o {
-	case OpEnable, OpRetry:
-		return "understudy protect GROUP"
+	case OpEnable, OpRetry: // a group that is known is protected again as it was described
+		return "understudy protect --group GROUP"
 	case OpDisable:
-		return "understudy protect GROUP --disable"
+		return "understudy unprotect GROUP"
 	case OpPause:
-		return "understudy protect GROUP --pause"
+		return "understudy pause GROUP"
 	case OpResume:
-		return "understudy protect GROUP --resume"
+		return "understudy resume GROUP"
 	case OpPlannedFailover:
 		return "understudy failover GROUP --planned"
 	case OpFailover:

@@ -92,7 +92,7 @@ func TestRefusals(t *testing.T) {
 		{StateFailedOver, OpPause, "pause refused: group is failed-over; allowed now: change-point, commit", ""},
 		{StateProtected, OpResume, "resume refused: group is protected; allowed now: pause, planned-failover, failover, disable", ""},
 		{StateDisabled, OpPause, "pause refused: group is disabled; allowed now: enable",
-			"understudy protect GROUP, then wait until it is enabled"},
+			"understudy protect --group GROUP, then wait until it is enabled"},
 		{StateFailover, OpCommit, "commit refused: group is failover; nothing can be asked of it until that is over",
 			"wait until the failover is done (understudy run watch RUN)"},
 	} {
