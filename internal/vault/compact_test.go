@@ -85,7 +85,9 @@ func TestRetention(t *testing.T) {
 				t.Fatal(err)
 			}
 			want := dr.Retain(before, keep, c.now())
-			if !slices.EqualFunc(after, want, func(a, b dr.RecoveryPoint) bool { return a.ID == b.ID && a.Position == b.Position && a.Bytes == b.Bytes }) {
+			if !slices.EqualFunc(after, want, func(a, b dr.RecoveryPoint) bool {
+				return a.ID == b.ID && a.Position == b.Position && a.Bytes == b.Bytes
+			}) {
 				t.Fatalf("points after %v\nwant %v", ids(after), ids(want))
 			}
 			w.verify(t, v, "shop", last)

@@ -59,16 +59,19 @@ type world struct {
 	dirty   map[dr.DiskID]map[int]bool
 	points  map[string]map[dr.DiskID][]byte
 	capture int
+	pending string // capture whose commit was tried last
 }
 
-func newWorld(seed uint64) *world {
+func newWorld(seed uint64) *world { return newWorldOf(seed, 70*dr.BlockSize+100, 300*dr.BlockSize) }
+
+func newWorldOf(seed uint64, sizes ...int) *world {
 	w := &world{rng: rand.New(rand.NewPCG(seed, 1)), disks: map[dr.DiskID][]byte{}, dirty: map[dr.DiskID]map[int]bool{}, points: map[string]map[dr.DiskID][]byte{}}
-	for i, size := range []int{70*dr.BlockSize + 100, 300 * dr.BlockSize} {
+	for i, size := range sizes {
 		id := dr.DiskID{Machine: fmt.Sprintf("m%d", i%2), Disk: fmt.Sprintf("d%d", i)}
 		w.disks[id] = make([]byte, size)
 		w.dirty[id] = map[int]bool{}
 	}
-	w.change(60)
+	w.change(len(sizes) * sizes[0] / dr.BlockSize / 2)
 	return w
 }
 
@@ -119,8 +122,17 @@ func (w *world) spec(c *clock) Spec {
 func (w *world) send(wr *Writer, all bool) (map[dr.DiskID][]byte, error) {
 	for _, id := range w.ids() {
 		d := w.disks[id]
+		if all {
+			const chunk = 8 * dr.BlockSize
+			for off := 0; off < len(d); off += chunk {
+				if err := wr.Write(id, int64(off), d[off:min(off+chunk, len(d))]); err != nil {
+					return nil, err
+				}
+			}
+			continue
+		}
 		for b := range (len(d) + dr.BlockSize - 1) / dr.BlockSize {
-			if !all && !w.dirty[id][b] {
+			if !w.dirty[id][b] {
 				continue
 			}
 			p := d[b*dr.BlockSize : min((b+1)*dr.BlockSize, len(d))]
@@ -141,7 +153,7 @@ func (w *world) copy() map[dr.DiskID][]byte {
 }
 
 func (w *world) committed(p dr.RecoveryPoint, cp map[dr.DiskID][]byte) {
-	w.points[p.ID] = cp
+	w.points[p.ID], w.pending = cp, ""
 	for id := range w.dirty {
 		clear(w.dirty[id])
 	}
@@ -168,11 +180,27 @@ func (w *world) cycle(ctx context.Context, v *Vault, l *Lease, c *clock, journal
 		wr.Abort()
 		return dr.RecoveryPoint{}, err
 	}
+	// Whether or not the commit is acknowledged, what can be seen must be this.
+	w.points[wr.to.ID()], w.pending = cp, wr.spec.CaptureID
 	p, err := wr.Commit(ctx)
 	if err == nil {
 		w.committed(p, cp)
 	}
 	return p, err
+}
+
+// resume finds out, after a crash, whether the last commit happened.
+func (w *world) resume(t testing.TB, v *Vault, group string) {
+	t.Helper()
+	h, err := v.Head(t.Context(), group)
+	if err != nil && dr.KindOf(err) != dr.KindNotFound {
+		t.Fatal(err)
+	}
+	if err == nil && h.CaptureID == w.pending {
+		for id := range w.dirty {
+			clear(w.dirty[id])
+		}
+	}
 }
 
 // verify opens every point that the vault reports and compares it bit for bit with the model.

@@ -61,10 +61,10 @@ func (v *Vault) Verify(ctx context.Context, group string, progress func(done, to
 		r.Bytes = done
 		switch {
 		case err == nil:
-		case errors.Is(err, blob.ErrNotFound):
-			// Compaction deleted it since it was listed: nothing is made of it any more.
 		case dr.KindOf(err) == dr.KindCorrupt:
 			bad[o.name] = err
+		case errors.Is(err, blob.ErrNotFound):
+			// Compaction deleted it since it was listed: nothing is made of it any more.
 		default:
 			return r, fmt.Errorf("verify group %s: %w", group, err)
 		}
