@@ -71,11 +71,12 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]string, er
 
 // A Protection is where a group stands in its life cycle, and the last proof that it can be recovered.
 type Protection struct {
-	Group string    `json:"group"`
-	State string    `json:"state"`
-	Run   string    `json:"run,omitempty"` // the run that the state is about
-	Since time.Time `json:"since,omitzero"`
-	Epoch uint64    `json:"epoch,omitempty"` // of the owner after the last failover
+	Group string `json:"group"`
+	dr.Protection
+	Run     string    `json:"run,omitempty"`     // the failover that State is about
+	TestRun string    `json:"testRun,omitempty"` // the test failover that Test is about
+	Since   time.Time `json:"since,omitzero"`    // of State
+	Epoch   uint64    `json:"epoch,omitempty"`   // of the owner after the last failover
 
 	// The newest drill that was completed and cleaned up.
 	ProvenAt    time.Time     `json:"provenAt,omitzero"`
@@ -122,7 +123,7 @@ func changeProtection(ctx context.Context, tx *sql.Tx, now time.Time, group stri
 		p.Since = now.UTC()
 	}
 	_, err = tx.ExecContext(ctx, `INSERT INTO protections(grp, state, doc) VALUES(?, ?, ?)
-		ON CONFLICT(grp) DO UPDATE SET state = excluded.state, doc = excluded.doc`, group, p.State, encode(p))
+		ON CONFLICT(grp) DO UPDATE SET state = excluded.state, doc = excluded.doc`, group, string(p.State), encode(p))
 	return p, err
 }
 

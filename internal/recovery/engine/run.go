@@ -318,7 +318,7 @@ func pause(ctx context.Context, r *Run, cleanup bool, d time.Duration) bool {
 
 // passing says whether an error may pass by itself.
 func passing(err error) bool {
-	if errors.Is(err, ErrAborted) || errors.Is(err, ErrStalled) {
+	if errors.Is(err, ErrAborted) {
 		return false
 	}
 	k := dr.KindOf(err)
