@@ -108,17 +108,3 @@ func FuzzDefinition(f *testing.F) {
 		}
 	})
 }
-
-func TestTCPState(t *testing.T) {
-	const table = `Hub -1 (net0):
-  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
-  TCP[ESTABLISHED]   16       127.0.0.1 40912      10.0.2.15  7000     0     0
-  TCP[SYN_SENT]      17       127.0.0.1 40913      10.0.2.15  7000     0     0
-  TCP[HOST_FORWARD]  14       127.0.0.1 35001      10.0.2.15  7000     0     0
-`
-	for from, want := range map[int]string{40912: "ESTABLISHED", 40913: "SYN_SENT", 40914: ""} {
-		if got := tcpState(table, from, 7000); got != want {
-			t.Errorf("connection from %d is %q, want %q", from, got, want)
-		}
-	}
-}

@@ -53,7 +53,7 @@ type Config struct {
 	// TrackingGranularity is the size in bytes, a power of two, of the areas in which changes are tracked. 0 lets the
 	// driver choose.
 	TrackingGranularity int
-	Logger      *slog.Logger
+	Logger              *slog.Logger
 }
 
 // Driver runs the machines of one site. It implements site.Driver.

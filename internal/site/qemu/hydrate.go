@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
+	"strings"
 	"time"
 
 	"understudy/internal/dr"
@@ -140,9 +141,10 @@ func startStream(ctx context.Context, c *qmp.Client, k dr.Disk) error {
 			return err
 		}
 	}
-	// Not dismissed by itself, so that its outcome can be asked for whatever happens to this connection.
+	// Not dismissed by itself, so that its outcome can be asked for whatever happens to this connection; not finalized by
+	// itself, because that makes the image forget its source while what was copied may still be in QEMU's memory.
 	return c.Run(ctx, "block-stream", map[string]any{
-		"job-id": id, "device": formatNode(k.Name), "on-error": "report", "auto-dismiss": false,
+		"job-id": id, "device": formatNode(k.Name), "on-error": "report", "auto-dismiss": false, "auto-finalize": false,
 	}, nil)
 }
 
@@ -160,6 +162,12 @@ func followStream(ctx context.Context, c *qmp.Client, k dr.Disk, report func(int
 		}
 		if j.Total > 0 {
 			report(int64(float64(k.Size) * float64(j.Current) / float64(j.Total)))
+		}
+		if j.Status == "pending" {
+			if err := finalize(ctx, c, k, id); err != nil {
+				return err
+			}
+			continue
 		}
 		if j.Status == "concluded" {
 			if err := c.Run(ctx, "job-dismiss", map[string]any{"id": id}, nil); err != nil {
@@ -182,6 +190,20 @@ func followStream(ctx context.Context, c *qmp.Client, k dr.Disk, report func(int
 	}
 }
 
+// finalize makes the image forget its source, after what was copied and the tables that lead to it are durable: a QEMU
+// that is killed later leaves a disk without holes.
+func finalize(ctx context.Context, c *qmp.Client, k dr.Disk, id string) error {
+	var said string
+	err := c.Run(ctx, "human-monitor-command", map[string]any{"command-line": fmt.Sprintf("qemu-io %s flush", formatNode(k.Name))}, &said)
+	if err == nil && strings.TrimSpace(said) != "" {
+		err = fmt.Errorf("%s", lastLines(said, 1))
+	}
+	if err != nil {
+		return fmt.Errorf("flush: %w", err)
+	}
+	return c.Run(ctx, "job-finalize", map[string]any{"id": id}, nil)
+}
+
 // percent is what qemu-img -p writes.
 var percent = regexp.MustCompile(`\(([0-9.]+)/100%\)`)
 
@@ -192,12 +214,13 @@ func (m *machine) rebase(ctx context.Context, k dr.Disk, report func(int64)) err
 	defer cancel()
 	m.setYield(cancel)
 	defer m.setYield(nil)
+	// writethrough: what was copied is durable before the image forgets its source, which is the tool's last write.
 	err := m.d.image(octx, func(b []byte) {
 		if found := percent.FindAllSubmatch(b, -1); found != nil {
 			p, _ := strconv.ParseFloat(string(bytes.TrimSpace(found[len(found)-1][1])), 64)
 			report(int64(float64(k.Size) * p / 100))
 		}
-	}, "rebase", "-p", "-f", "qcow2", "-b", "", k.Path)
+	}, "rebase", "-p", "-t", "writethrough", "-f", "qcow2", "-b", "", k.Path)
 	if err != nil && octx.Err() != nil && ctx.Err() == nil {
 		return errMoved
 	}

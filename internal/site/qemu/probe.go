@@ -20,8 +20,11 @@ import (
 const (
 	// probeEvery is how often a machine is looked at until it satisfies its probe.
 	probeEvery = 100 * time.Millisecond
-	// probeTry bounds one look through the network.
-	probeTry = 2 * time.Second
+	// tcpTry bounds one connection. A guest that comes up hears the first packet of the next one before QEMU's user
+	// network repeats that of this one.
+	tcpTry = time.Second
+	// httpTry bounds one request to a server that accepts connections.
+	httpTry = 5 * time.Second
 )
 
 // Probe waits until the machine satisfies the probe. It gives up at once when the machine does not run or the probe
@@ -108,7 +111,7 @@ func (m *machine) prober(p dr.Probe) (func(context.Context, state) error, error)
 				fmt.Sprintf("add to a NIC: forwards: [{guestPort: %d}]", p.Port))
 		}
 		if p.Kind == dr.ProbeHTTP {
-			return func(ctx context.Context, s state) error { return lookHTTP(ctx, s, p) }, nil
+			return func(ctx context.Context, s state) error { return m.lookHTTP(ctx, s, p) }, nil
 		}
 		return func(ctx context.Context, s state) error { return m.lookTCP(ctx, s, p.Port) }, nil
 	}
@@ -180,13 +183,14 @@ func address(s state, guestPort int) (string, error) {
 }
 
 // lookTCP reports whether the guest accepts connections. That the forward's host side does means nothing: QEMU accepts
-// before it asks the guest. So QEMU is asked for the state of our connection on the guest's side.
+// before it asks the guest, and hangs up when the guest refuses. So either the server speaks first, or QEMU tells that
+// the guest has taken a connection.
 func (m *machine) lookTCP(ctx context.Context, s state, guestPort int) error {
 	addr, err := address(s, guestPort)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeTry)
+	ctx, cancel := context.WithTimeout(ctx, tcpTry)
 	defer cancel()
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "tcp", addr)
@@ -198,47 +202,45 @@ func (m *machine) lookTCP(ctx context.Context, s state, guestPort int) error {
 	if err != nil {
 		return err
 	}
-	from := conn.LocalAddr().(*net.TCPAddr).Port
+	hostPort := conn.RemoteAddr().(*net.TCPAddr).Port
 	for {
+		_ = conn.SetReadDeadline(time.Now().Add(probeEvery / 2))
+		if n, err := conn.Read(make([]byte, 1)); n > 0 {
+			return nil
+		} else if !errors.Is(err, os.ErrDeadlineExceeded) {
+			return fmt.Errorf("%w: guest port %d refuses connections", errNotYet, guestPort)
+		}
 		var table string
 		if err := c.Run(ctx, "human-monitor-command", map[string]any{"command-line": "info usernet"}, &table); err != nil {
-			return err
+			return fmt.Errorf("%w: guest port %d does not answer: %w", errNotYet, guestPort, err)
 		}
-		switch tcpState(table, from, guestPort) {
-		case "ESTABLISHED", "CLOSE_WAIT", "FIN_WAIT_1", "FIN_WAIT_2": // a server may hang up at once
+		if established(table, hostPort, guestPort) {
 			return nil
-		case "":
-			return fmt.Errorf("%w: guest port %d refused the connection", errNotYet, guestPort)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("%w: guest port %d does not answer", errNotYet, guestPort)
-		case <-time.After(probeEvery / 2):
 		}
 	}
 }
 
-// tcpState finds a connection in QEMU's table of the user network, by the port it comes from.
-func tcpState(table string, from, to int) string {
+// established looks in QEMU's table of the user network for a connection through a forward that the guest has taken.
+func established(table string, hostPort, guestPort int) bool {
 	for line := range strings.Lines(table) {
-		// TCP[ESTABLISHED]  14  127.0.0.1 40912  10.0.2.15  7000  0  0
+		// TCP[ESTABLISHED]  14  127.0.0.1 17000  10.0.2.15  7000  0  0
 		f := strings.Fields(line)
-		if len(f) < 6 || !strings.HasPrefix(f[0], "TCP[") {
-			continue
-		}
-		if f[3] == strconv.Itoa(from) && f[5] == strconv.Itoa(to) {
-			return strings.TrimSuffix(strings.TrimPrefix(f[0], "TCP["), "]")
+		if len(f) >= 6 && f[0] == "TCP[ESTABLISHED]" && f[3] == strconv.Itoa(hostPort) && f[5] == strconv.Itoa(guestPort) {
+			return true
 		}
 	}
-	return ""
+	return false
 }
 
-func lookHTTP(ctx context.Context, s state, p dr.Probe) error {
+func (m *machine) lookHTTP(ctx context.Context, s state, p dr.Probe) error {
+	if err := m.lookTCP(ctx, s, p.Port); err != nil {
+		return err
+	}
 	addr, err := address(s, p.Port)
 	if err != nil {
 		return err
 	}
-	ctx, cancel := context.WithTimeout(ctx, probeTry)
+	ctx, cancel := context.WithTimeout(ctx, httpTry)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+addr+"/"+strings.TrimPrefix(p.Path, "/"), nil)
 	if err != nil {

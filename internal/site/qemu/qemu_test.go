@@ -414,3 +414,18 @@ func TestProvisionBadRequest(t *testing.T) {
 		t.Run(name, func(t *testing.T) { l.wantKind(l.Provision(t.Context(), req), dr.KindInvalid) })
 	}
 }
+
+func TestEstablished(t *testing.T) {
+	const table = `Hub -1 (net0):
+  Protocol[State]    FD  Source Address  Port   Dest. Address  Port RecvQ SendQ
+  TCP[ESTABLISHED]   16       127.0.0.1 17000      10.0.2.15  7000     0     0
+  TCP[SYN_SENT]      17       127.0.0.1 17001      10.0.2.15    80     0     0
+  TCP[HOST_FORWARD]  14       127.0.0.1 17001      10.0.2.15    80     0     0
+`
+	if !established(table, 17000, 7000) {
+		t.Error("a connection is missed")
+	}
+	if established(table, 17001, 80) || established(table, 17000, 80) || established("", 17000, 7000) {
+		t.Error("a connection is seen that is none")
+	}
+}

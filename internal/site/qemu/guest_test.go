@@ -1,0 +1,140 @@
+package qemu
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"understudy/internal/dr"
+	"understudy/internal/site"
+	"understudy/test/need"
+)
+
+// TestGuests boots a database and a web server that needs it through the switch, and looks at them in every way.
+func TestGuests(t *testing.T) {
+	guest := need.Guest(t)
+	l := newLab(t)
+	boot := func(role, extra string) string {
+		return fmt.Sprintf("boot: {kernel: %s/vmlinuz, initrd: %s/initrd.gz, cmdline: \"console=ttyS0 quiet us.role=%s %s\"}\n", guest, guest, role, extra)
+	}
+	l.define("db", "name: db\nmemory: 192MiB\nagent: true\n"+boot("db", "us.ip=10.77.0.10/24")+`disks: [{name: data, path: db.qcow2, format: qcow2}]
+nics: [{network: lan}, {network: access, forwards: [{guestPort: 7000}]}]
+`)
+	l.define("web", "name: web\nmemory: 192MiB\n"+boot("web", "us.ip=10.77.0.11/24")+`disks: [{name: data, path: web.qcow2, format: qcow2}]
+nics: [{network: lan}, {network: access, forwards: [{guestPort: 80}]}]
+`)
+	for _, name := range []string{"db", "web"} {
+		l.makeDisk64(name)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	start := time.Now()
+	took := func(what string) { t.Logf("%6.2f s %s", time.Since(start).Seconds(), what) }
+	l.must(l.Power(ctx, "db", site.PowerStart))
+	took("db: monitor answers")
+	l.must(l.Probe(ctx, "db", dr.Probe{Kind: dr.ProbeSerial, Text: "understudy-guest: boot role=db"}))
+	took("db: first line of the guest")
+	l.must(l.Probe(ctx, "db", dr.Probe{Kind: dr.ProbeTCP, Port: 7000}))
+	took("db: TCP")
+	l.must(l.Power(ctx, "web", site.PowerStart))
+	l.must(l.Probe(ctx, "web", dr.Probe{Kind: dr.ProbeHTTP, Port: 80, Path: "/"}))
+	took("web: HTTP, with what it asked db for")
+	l.must(l.Probe(ctx, "db", dr.Probe{Kind: dr.ProbeAgent}))
+	took("db: guest agent")
+
+	agent := func() *Agent {
+		t.Helper()
+		m, err := l.machine("db")
+		l.must(err)
+		a, err := m.agent(ctx)
+		l.must(err)
+		return a
+	}
+	a := agent()
+	res, err := a.Exec(ctx, []string{"/bin/sh", "-c", "cat; echo problem >&2; exit 3"}, []byte("spoken"))
+	l.must(err)
+	if res.ExitCode != 3 || string(res.Stdout) != "spoken" || string(res.Stderr) != "problem\n" {
+		t.Errorf("exec: %+v", res)
+	}
+	n, err := a.Freeze(ctx)
+	l.must(err)
+	if n != 1 {
+		t.Errorf("%d file systems frozen, want the data disk's", n)
+	}
+	l.must(a.Close()) // the controller dies: the guest stays frozen
+	l.reopen()
+	a = agent()
+	frozen, err := a.Frozen(ctx)
+	l.must(err)
+	if !frozen {
+		t.Error("the guest thawed by itself")
+	}
+	l.must(a.Thaw(ctx))
+	l.must(a.Close())
+	took("db: commands, freeze and thaw")
+
+	l.must(l.Power(ctx, "web", site.PowerShutdown))
+	took("web: shut down")
+	if s := l.state("web"); s.Unclean || !strings.Contains(s.Exit, "guest shut down") {
+		t.Errorf("state %+v, want the guest to have shut down", s)
+	}
+	// A guest that ends by itself: nobody asked, and it counts as an orderly end.
+	a = agent()
+	_, _ = a.Exec(ctx, []string{"/bin/sh", "-c", "sync; poweroff -f"}, nil)
+	_ = a.Close()
+	s := l.state("db")
+	l.must(l.handle("db").waitExit(ctx, s))
+	took("db: powered itself off")
+	if m := l.get("db"); m.Power != dr.PowerOff {
+		t.Errorf("power %s", m.Power)
+	}
+}
+
+// makeDisk64 gives a machine a disk that a file system fits on.
+func (l *lab) makeDisk64(name string) {
+	l.Helper()
+	l.must(l.image(l.Context(), nil, "create", "-q", "-f", "qcow2", l.dir+"/machines/"+name+".qcow2", "64M"))
+}
+
+// TestGuestFromSource boots a guest whose disk, kernel and initrd come over NBD, and hydrates it while it runs.
+func TestGuestFromSource(t *testing.T) {
+	guest := need.Guest(t)
+	l := newLab(t)
+	read := func(name string) []byte {
+		b, err := os.ReadFile(guest + "/" + name)
+		l.must(err)
+		return b
+	}
+	kernel, initrd := read("vmlinuz"), read("initrd.gz")
+	req := site.ProvisionRequest{
+		Machine: dr.Machine{
+			Name: "db", MemoryMiB: 192, Boot: dr.Boot{Cmdline: "console=ttyS0 quiet us.role=db us.data=data"},
+			Disks: []dr.Disk{
+				{Name: "data", Size: 64 << 20},
+				{Name: "kernel", Size: int64(len(kernel)), Role: dr.RoleKernel},
+				{Name: "initrd", Size: int64(len(initrd)), Role: dr.RoleInitrd},
+			},
+			NICs: []dr.NIC{{Network: "access", Forwards: []dr.Forward{{GuestPort: 7000}}}},
+		},
+		Sources: map[string]string{"kernel": l.serve(t, kernel), "initrd": l.serve(t, initrd), "data": l.serve(t, make([]byte, 64<<20))},
+		Owner:   "run-1",
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	defer cancel()
+	start := time.Now()
+	took := func(what string) { t.Logf("%6.2f s %s", time.Since(start).Seconds(), what) }
+	l.must(l.Provision(ctx, req))
+	took("provisioned")
+	l.must(l.Power(ctx, "db", site.PowerStart))
+	took("started")
+	hydrated := make(chan error, 1)
+	go func() { hydrated <- l.Hydrate(ctx, "db", nil) }()
+	l.must(l.Probe(ctx, "db", dr.Probe{Kind: dr.ProbeTCP, Port: 7000}))
+	took("answers")
+	l.must(<-hydrated)
+	took("hydrated")
+	l.must(l.Delete(ctx, "db"))
+}
