@@ -57,7 +57,7 @@ func (d *Driver) tryAccel(ctx context.Context, accel string) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // temporary
+	defer os.RemoveAll(dir)       //nolint:errcheck // temporary
 	sector := make([]byte, 1<<20) // firmware finds no disk in less
 	copy(sector, bootSector)
 	sector[510], sector[511] = 0x55, 0xaa

@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
@@ -176,17 +175,16 @@ func (l *lab) serve(t testing.TB, content []byte) string {
 		b, _ := os.ReadFile(pidfile)
 		var pid int
 		if _, err := fmt.Sscan(string(b), &pid); err == nil {
-			_ = syscall.Kill(pid, syscall.SIGTERM)
+			endProcess(pid)
 		}
 	})
 	return "nbd+unix:///disk?socket=" + socket
 }
 
-// lifeCycle is the driver without capture, which has tests of its own.
-type lifeCycle struct{ *Driver }
-
-func (lifeCycle) Capture(context.Context, site.CaptureRequest) (site.Capture, error) {
-	return nil, errors.ErrUnsupported
+func endProcess(pid int) {
+	if p, err := os.FindProcess(pid); err == nil {
+		_ = p.Kill()
+	}
 }
 
 func TestConformance(t *testing.T) {
@@ -195,12 +193,12 @@ func TestConformance(t *testing.T) {
 		l.define("idle", idleYAML, "data.qcow2")
 		l.must(l.Power(t.Context(), "idle", site.PowerStart))
 		return &sitetest.Harness{
-			Driver: lifeCycle{l.Driver}, Machine: "idle", Capture: false, Provision: true,
+			Driver: l.Driver, Machine: "idle", Capture: true, Provision: true,
 			Write:  func(_ testing.TB, id dr.DiskID, off int64, p []byte) { l.write(id, off, p) },
 			Source: l.serve,
 			Restart: func(testing.TB) site.Driver {
 				l.reopen()
-				return lifeCycle{l.Driver}
+				return l.Driver
 			},
 		}
 	})
@@ -281,7 +279,7 @@ func TestStartFails(t *testing.T) {
 	if _, err := fmt.Sscan(string(b), &pid); err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { _ = syscall.Kill(pid, syscall.SIGKILL) })
+	t.Cleanup(func() { endProcess(pid) })
 	err := l.Power(t.Context(), "idle", site.PowerStart)
 	l.wantKind(err, dr.KindConflict)
 	if !strings.Contains(err.Error(), "lock") {
