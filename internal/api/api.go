@@ -1,0 +1,215 @@
+// Package api is the controller's HTTP API: huma operations on net/http, described by the OpenAPI document that they
+// generate. Every operation needs the bearer token unless it is marked public; errors are problems of RFC 9457 with a
+// kind and a hint. The package converts between the wire and the nouns of dr; the controller does the work.
+package api
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/danielgtaylor/huma/v2"
+	"github.com/danielgtaylor/huma/v2/adapters/humago"
+
+	"understudy/internal/api/wire"
+	"understudy/internal/controller"
+	"understudy/internal/dr"
+	"understudy/internal/replicate"
+	"understudy/internal/site"
+	"understudy/internal/store"
+)
+
+// Backend does what the API is asked for. Errors carry a dr.Kind and a hint.
+type Backend interface {
+	Ready(ctx context.Context) error
+	CheckToken(ctx context.Context, secret string) (store.Token, error)
+
+	Sites(ctx context.Context) ([]dr.Site, error)
+	Site(ctx context.Context, name string) (dr.Site, error)
+	AddSite(ctx context.Context, s dr.Site) error
+	RemoveSite(ctx context.Context, name string) error
+
+	Machines(ctx context.Context, siteName string) ([]dr.Machine, error)
+	Power(ctx context.Context, siteName, machine string, action site.PowerAction) error
+
+	Policies(ctx context.Context) ([]dr.Policy, error)
+	PutPolicy(ctx context.Context, p dr.Policy) error
+	RemovePolicy(ctx context.Context, name string) error
+
+	Vaults(ctx context.Context) ([]store.Vault, error)
+	Vault(ctx context.Context, name string) (store.Vault, error)
+	// AddVault opens the vault at the URL, or makes it.
+	AddVault(ctx context.Context, v store.Vault) (added store.Vault, made, newKey bool, err error)
+	RemoveVault(ctx context.Context, name string) error
+
+	Groups(ctx context.Context) ([]dr.Group, error)
+	Group(ctx context.Context, name string) (dr.Group, error)
+	Protect(ctx context.Context, g dr.Group) (dr.Group, error)
+	Unprotect(ctx context.Context, name string) error
+	// Status returns the status of one group, or of all when name is empty.
+	Status(ctx context.Context, name string) ([]controller.Status, error)
+	Points(ctx context.Context, group string) ([]dr.RecoveryPoint, error)
+	Sync(ctx context.Context, group string) (replicate.Result, error)
+	Pause(ctx context.Context, group string) error
+	Resume(ctx context.Context, group string) error
+
+	// StartRun begins a run of a kind (test-failover, planned-failover, failover, commit, cleanup).
+	StartRun(ctx context.Context, kind, group, point, by string) (store.Run, error)
+	Runs(ctx context.Context, f store.RunFilter) ([]store.Run, error)
+	Run(ctx context.Context, id string) (store.Run, []store.Step, error)
+	// WatchRun calls fn with a run at every change until it has ended, ctx ends or fn returns an error.
+	WatchRun(ctx context.Context, id string, fn func(store.Run, []store.Step) error) error
+	CancelRun(ctx context.Context, id, by string) error
+	Fences(ctx context.Context, group string) ([]store.Fence, error)
+}
+
+// Options configure the API.
+type Options struct {
+	Version string
+	Logger  *slog.Logger
+}
+
+// maxBody bounds a request's body, in bytes.
+const maxBody = 1 << 20
+
+// public marks operations that need no token, in an operation's metadata.
+const public = "public"
+
+// setGlobals sets what huma keeps in package variables. Every API of the process wants the same.
+var setGlobals = sync.OnceFunc(func() {
+	huma.DefaultArrayNullable = false
+	huma.NewError = func(status int, msg string, errs ...error) huma.StatusError { return newProblem(status, msg, errs) }
+})
+
+type server struct {
+	backend Backend
+	opts    Options
+}
+
+// New returns the API of a backend.
+func New(b Backend, o Options) (http.Handler, huma.API) {
+	setGlobals()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	s := &server{backend: b, opts: o}
+	config := huma.DefaultConfig("Understudy", o.Version)
+	config.Info.Description = "Disaster recovery for virtual machines."
+	config.DocsPath = "" // huma's pages load scripts from other hosts
+	config.SchemasPath = ""
+	config.CreateHooks = nil // no $schema links in answers
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
+	config.Security = []map[string][]string{{"token": {}}}
+	mux := http.NewServeMux()
+	a := humago.New(mux, config)
+	a.UseMiddleware(s.authorise(a))
+	s.health(a)
+	s.sites(a)
+	s.policies(a)
+	s.vaults(a)
+	s.groups(a)
+	s.runs(a)
+	return s.wrap(mux), a
+}
+
+// authorise refuses every operation that is not public unless the request carries a token that is known.
+func (s *server) authorise(a huma.API) func(huma.Context, func(huma.Context)) {
+	return func(c huma.Context, next func(huma.Context)) {
+		if c.Operation().Metadata[public] == true {
+			next(c)
+			return
+		}
+		scheme, secret, _ := strings.Cut(c.Header("Authorization"), " ")
+		if !strings.EqualFold(scheme, "bearer") || secret == "" {
+			c.SetHeader("WWW-Authenticate", "Bearer")
+			_ = huma.WriteErr(a, c, http.StatusUnauthorized, "this needs a token")
+			return
+		}
+		token, err := s.backend.CheckToken(c.Context(), strings.TrimSpace(secret))
+		switch {
+		case dr.KindOf(err) == dr.KindNotFound:
+			c.SetHeader("WWW-Authenticate", `Bearer error="invalid_token"`)
+			_ = huma.WriteErr(a, c, http.StatusUnauthorized, "the token is not known or has ended")
+			return
+		case err != nil:
+			s.opts.Logger.Error("check token", "err", err)
+			_ = huma.WriteErr(a, c, http.StatusServiceUnavailable, "the token cannot be checked now")
+			return
+		}
+		next(huma.WithValue(c, callerKey{}, token.Name))
+	}
+}
+
+type callerKey struct{}
+
+// caller names who asks, for the record.
+func caller(ctx context.Context) string {
+	name, _ := ctx.Value(callerKey{}).(string)
+	return name
+}
+
+// wrap refuses what a browser page of another origin may send, and says in the problem format that a path is unknown.
+func (s *server) wrap(mux *http.ServeMux) http.Handler {
+	protected := http.NewCrossOriginProtection().Handler(mux)
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if _, pattern := mux.Handler(r); pattern == "" {
+			problem := newProblem(http.StatusNotFound, "no such path: "+r.URL.Path, nil)
+			problem.Hint = "the API is described at /openapi.json"
+			writeProblem(w, problem)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		protected.ServeHTTP(w, r)
+	})
+}
+
+// statuses are the HTTP statuses of error kinds.
+var statuses = map[dr.Kind]int{
+	dr.KindInvalid: http.StatusUnprocessableEntity, dr.KindNotFound: http.StatusNotFound, dr.KindConflict: http.StatusConflict,
+	dr.KindFenced: http.StatusConflict, dr.KindCorrupt: http.StatusInternalServerError,
+	dr.KindUnavailable: http.StatusServiceUnavailable, dr.KindInternal: http.StatusInternalServerError,
+}
+
+// fail turns an error of the backend into a problem.
+func fail(err error) error {
+	if err == nil {
+		return nil
+	}
+	kind := dr.KindOf(err)
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
+		kind = dr.KindUnavailable
+	}
+	status := statuses[kind]
+	return &wire.Problem{Title: http.StatusText(status), Status: status, Detail: err.Error(), Kind: string(kind), Hint: dr.Hint(err)}
+}
+
+// newProblem is the problem of an error that huma found.
+func newProblem(status int, msg string, errs []error) *wire.Problem {
+	p := &wire.Problem{Title: http.StatusText(status), Status: status, Detail: msg, Kind: string(dr.KindInvalid)}
+	switch {
+	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+		p.Kind = "unauthorised"
+		p.Hint = "send the token as Authorization: Bearer TOKEN; the controller keeps it in its data folder, in the file token"
+	case status == http.StatusNotFound:
+		p.Kind = string(dr.KindNotFound)
+	case status == http.StatusServiceUnavailable:
+		p.Kind = string(dr.KindUnavailable)
+	case status >= 500:
+		p.Kind = string(dr.KindInternal)
+	}
+	for _, err := range errs {
+		var detailer huma.ErrorDetailer
+		switch {
+		case err == nil:
+		case errors.As(err, &detailer):
+			d := detailer.ErrorDetail()
+			p.Errors = append(p.Errors, wire.ProblemField{Location: d.Location, Message: d.Message})
+		default:
+			p.Errors = append(p.Errors, wire.ProblemField{Message: err.Error()})
+		}
+	}
+	return p
+}

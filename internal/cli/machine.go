@@ -1,0 +1,205 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"understudy/internal/cli/out"
+	"understudy/internal/dr"
+)
+
+// placed is a machine with its site.
+type placed struct {
+	Site string `json:"site"`
+	dr.Machine
+}
+
+func (a *App) machineCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "machine", Aliases: []string{"machines"}, Short: "Machines of sites"}
+	cmd.AddCommand(a.machineListCommand(), a.machineShowCommand(),
+		a.machinePowerCommand("start", "Start a machine", "start"), a.machineStopCommand())
+	return cmd
+}
+
+func (a *App) machineListCommand() *cobra.Command {
+	var site string
+	cmd := &cobra.Command{
+		Use: "list [--site SITE]", Short: "List machines of one site, or of all", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			list, err := a.machines(cmd, site)
+			if err != nil {
+				return err
+			}
+			return out.List(a.Printer, list, func(m placed) string { return m.Name }, "no machines",
+				out.Col("SITE", func(m placed) string { return m.Site }),
+				out.Col("NAME", func(m placed) string { return m.Name }),
+				out.Column[placed]{Title: "POWER", Text: func(m placed) string { return string(m.Power) }, Style: powerStyle},
+				out.Num("CPUS", func(m placed) string { return number(m.CPUs) }),
+				out.Num("MEMORY", func(m placed) string { return mebibytes(m.MemoryMiB) }),
+				out.Col("DISKS", func(m placed) string { return disksText(m.Disks) }))
+		},
+	}
+	cmd.Flags().StringVar(&site, "site", "", "only this site")
+	return cmd
+}
+
+func number(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
+}
+
+func mebibytes(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return out.Bytes(int64(n) << 20)
+}
+
+func powerStyle(m placed) out.StyleName {
+	if m.Power == dr.PowerOn {
+		return out.Good
+	}
+	return out.Plain
+}
+
+func disksText(disks []dr.Disk) string {
+	var list []string
+	for _, d := range disks {
+		if d.Role == dr.RoleDisk {
+			list = append(list, d.Name+" "+out.Bytes(d.Size))
+		}
+	}
+	return strings.Join(list, ", ")
+}
+
+// machines lists the machines of a site, or of all sites. A site that does not answer is said and passed over.
+func (a *App) machines(cmd *cobra.Command, site string) ([]placed, error) {
+	api, err := a.client()
+	if err != nil {
+		return nil, err
+	}
+	names := []string{site}
+	if site == "" {
+		sites, err := api.Sites(cmd.Context())
+		if err != nil {
+			return nil, fmt.Errorf("list sites: %w", err)
+		}
+		names = nil
+		for _, s := range sites {
+			names = append(names, s.Name)
+		}
+	}
+	var list []placed
+	for _, name := range names {
+		there, err := api.Machines(cmd.Context(), name)
+		if err != nil {
+			if site != "" || cmd.Context().Err() != nil {
+				return nil, err
+			}
+			fmt.Fprintf(a.Err, "understudy: site %s: %v\n", name, err)
+			continue
+		}
+		for _, m := range there {
+			list = append(list, placed{name, m})
+		}
+	}
+	return list, nil
+}
+
+// findMachine finds a machine by name at a site, or anywhere when that is not ambiguous.
+func (a *App) findMachine(cmd *cobra.Command, site, name string) (placed, error) {
+	list, err := a.machines(cmd, site)
+	if err != nil {
+		return placed{}, err
+	}
+	list = slices.DeleteFunc(list, func(m placed) bool { return m.Name != name })
+	switch len(list) {
+	case 0:
+		return placed{}, dr.WithHint(fmt.Errorf("no machine %s", name), dr.KindNotFound, "understudy machine list")
+	case 1:
+		return list[0], nil
+	}
+	return placed{}, invalid("choose one with --site", "machine %s is at several sites", name)
+}
+
+func (a *App) machineShowCommand() *cobra.Command {
+	var site string
+	cmd := &cobra.Command{
+		Use: "show NAME [--site SITE]", Short: "Show a machine", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, err := a.findMachine(cmd, site, args[0])
+			if err != nil {
+				return err
+			}
+			var nics []string
+			for _, n := range m.NICs {
+				text := n.Network
+				for _, f := range n.Forwards {
+					text += fmt.Sprintf(" (127.0.0.1:%d to port %d)", f.HostPort, f.GuestPort)
+				}
+				nics = append(nics, text)
+			}
+			return out.One(a.Printer, m, m.Name, out.Field{Title: "Name", Text: m.Name}, out.Field{Title: "Site", Text: m.Site},
+				out.Field{Title: "Power", Text: string(m.Power)}, out.Field{Title: "CPUs", Text: number(m.CPUs)},
+				out.Field{Title: "Memory", Text: mebibytes(m.MemoryMiB)}, out.Field{Title: "Disks", Text: disksText(m.Disks)},
+				out.Field{Title: "Networks", Text: strings.Join(nics, ", ")}, out.Field{Title: "Guest agent", Text: out.YesNo(m.Agent)})
+		},
+	}
+	cmd.Flags().StringVar(&site, "site", "", "the site, where several have a machine of that name")
+	return cmd
+}
+
+func (a *App) machinePowerCommand(verb, short, action string) *cobra.Command {
+	var site string
+	cmd := &cobra.Command{
+		Use: verb + " NAME [--site SITE]", Short: short, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error { return a.power(cmd, site, args[0], action) },
+	}
+	cmd.Flags().StringVar(&site, "site", "", "the site, where several have a machine of that name")
+	return cmd
+}
+
+func (a *App) machineStopCommand() *cobra.Command {
+	var kill bool
+	var site string
+	cmd := &cobra.Command{
+		Use: "stop NAME [--site SITE] [--kill]", Short: "Ask a machine to shut down", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if kill {
+				return a.power(cmd, site, args[0], "kill")
+			}
+			return a.power(cmd, site, args[0], "shutdown")
+		},
+	}
+	cmd.Flags().StringVar(&site, "site", "", "the site, where several have a machine of that name")
+	cmd.Flags().BoolVar(&kill, "kill", false, "pull the plug instead")
+	return cmd
+}
+
+func (a *App) power(cmd *cobra.Command, site, name, action string) error {
+	m, err := a.findMachine(cmd, site, name)
+	if err != nil {
+		return err
+	}
+	api, err := a.client()
+	if err != nil {
+		return err
+	}
+	if err := api.Power(cmd.Context(), m.Site, m.Name, action); err != nil {
+		return err
+	}
+	m, err = a.findMachine(cmd, m.Site, m.Name)
+	if err != nil {
+		return err
+	}
+	if !a.Human() {
+		return out.One(a.Printer, m, m.Name)
+	}
+	a.Line("%s at %s: %s", m.Name, m.Site, m.Power)
+	return nil
+}

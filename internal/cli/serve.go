@@ -1,0 +1,114 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"understudy/internal/api"
+	"understudy/internal/controller"
+	"understudy/internal/dr"
+	"understudy/internal/keyring"
+	"understudy/internal/registry"
+	"understudy/internal/site"
+)
+
+func (a *App) serveCommand() *cobra.Command {
+	var listen string
+	var logJSON bool
+	cmd := &cobra.Command{
+		Use:   "serve [--data DIR] [--listen HOST:PORT]",
+		Short: "Run the controller",
+		Long: `Run the controller: it replicates groups, carries out failovers and answers the API until it is stopped. Machines keep running
+when it stops. Its folder (--data) holds its state, the API's URL in the file api.url and the administrator's token in the file token.
+The API has no encryption: keep it on the loopback address, or put a proxy with TLS before it.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			level := slog.LevelInfo
+			if a.verbose {
+				level = slog.LevelDebug
+			}
+			var handler slog.Handler = slog.NewTextHandler(a.Err, &slog.HandlerOptions{Level: level})
+			if logJSON {
+				handler = slog.NewJSONHandler(a.Err, &slog.HandlerOptions{Level: level})
+			}
+			return a.serve(cmd.Context(), listen, slog.New(handler))
+		},
+	}
+	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7700", "where the API listens; port 0 takes a free one")
+	cmd.Flags().BoolVar(&logJSON, "log-json", false, "write the log as JSON")
+	return cmd
+}
+
+func (a *App) serve(ctx context.Context, listen string, log *slog.Logger) (err error) {
+	dir, err := a.dataDir()
+	if err != nil {
+		return err
+	}
+	homes, err := keyring.FindHomes()
+	if err != nil {
+		return err
+	}
+	program, err := registry.Program()
+	if err != nil {
+		return err
+	}
+	options := registry.Options{Dir: dir, Now: a.Now, Logger: log, SwitchCommand: []string{program, "internal", "lan-switch", "--socket"}}
+	c, err := controller.Open(ctx, controller.Config{
+		Dir: dir, Now: a.Now, Logger: log, Homes: homes,
+		OpenSite: func(s dr.Site) (site.Driver, error) { return registry.Driver(s, options) },
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.Close()) }()
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return dr.WithHint(fmt.Errorf("serve the API: %w", err), dr.KindUnavailable, "choose another address with --listen, such as 127.0.0.1:0")
+	}
+	handler, _ := api.New(c, api.Options{Version: a.Version, Logger: log})
+	// Streams end with their requests' context, and that with the controller.
+	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
+	defer endRequests()
+	server := &http.Server{
+		Handler: handler, ReadHeaderTimeout: 10 * time.Second, IdleTimeout: 2 * time.Minute, ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn),
+		BaseContext: func(net.Listener) context.Context { return requests },
+	}
+	ctx, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	served := make(chan error, 1)
+	go func() {
+		err := server.Serve(listener)
+		if !errors.Is(err, http.ErrServerClosed) {
+			cancel(fmt.Errorf("serve the API: %w", err))
+		}
+		served <- err
+	}()
+	url := "http://" + listener.Addr().String()
+	if err := c.WriteURL(url); err != nil {
+		return errors.Join(fmt.Errorf("write the API's URL: %w", err), server.Close())
+	}
+	log.Info("serving", "url", url, "data", dir, "token", filepath.Join(dir, controller.TokenFile), "version", a.Version)
+	a.OnInterrupt("stopping; machines keep running. Ctrl-C again stops at once")
+	err = c.Serve(ctx)
+	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
+		err = cause
+	}
+	endRequests()
+	end, stop := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+	defer stop()
+	if serr := server.Shutdown(end); serr != nil {
+		log.Warn("requests did not end in time", "err", serr)
+		err = errors.Join(err, server.Close())
+	}
+	<-served
+	log.Info("stopped")
+	return errors.Join(err, c.RemoveURL())
+}

@@ -1,0 +1,253 @@
+package cli
+
+import (
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"understudy/internal/api/client"
+	"understudy/internal/api/wire"
+	"understudy/internal/cli/out"
+)
+
+func (a *App) statusCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "status [GROUP]", Short: "What would be lost now, for every group", Args: cobra.MaximumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, err := a.client()
+			if err != nil {
+				return err
+			}
+			if len(args) == 1 {
+				s, err := api.Status(cmd.Context(), args[0])
+				if err != nil {
+					return fmt.Errorf("status of %s: %w", args[0], err)
+				}
+				return a.printStatus(s)
+			}
+			list, err := api.Statuses(cmd.Context())
+			if err != nil {
+				return fmt.Errorf("status: %w", err)
+			}
+			return a.printStatuses(list)
+		},
+	}
+}
+
+// onDuty reports whether a group is one that a failover now would bring up from its newest point.
+func onDuty(s wire.Status) bool {
+	switch s.State {
+	case "failed-over", "committed", "failover", "disabled":
+		return false
+	}
+	return true
+}
+
+// loseText answers what would be lost.
+func loseText(s wire.Status) string {
+	switch {
+	case !onDuty(s):
+		return ""
+	case s.LoseSeconds == nil:
+		return "EVERYTHING"
+	}
+	return out.Seconds(*s.LoseSeconds)
+}
+
+func rpoText(s wire.Status) string {
+	if !onDuty(s) {
+		return ""
+	}
+	if s.RPOMet {
+		return "ok"
+	}
+	return "MISSED"
+}
+
+func provenText(s wire.Status) string {
+	if s.ProvenAt == nil {
+		return "never"
+	}
+	text := s.ProvenAt.Local().Format("2006-01-02 15:04")
+	if s.ProvenRTO != nil {
+		text += ", RTO " + out.Seconds(*s.ProvenRTO)
+	}
+	return text
+}
+
+// stateText is the state in the life cycle, with what replication does where that is news.
+func stateText(s wire.Status) string {
+	text := s.State
+	switch s.Replication {
+	case "paused", "failing", "fenced":
+		if onDuty(s) && s.State != s.Replication {
+			text += ", " + s.Replication
+		}
+	}
+	if s.State == "seeding" && s.Progress != nil && s.Progress.Total > 0 {
+		text += fmt.Sprintf(" %d%%", s.Progress.Done*100/s.Progress.Total)
+	}
+	if s.Test != "" {
+		text += ", test " + s.Test
+	}
+	if len(s.SplitBrain) > 0 {
+		text += ", SPLIT BRAIN"
+	}
+	return text
+}
+
+func stateStyle(s wire.Status) out.StyleName {
+	switch {
+	case len(s.SplitBrain) > 0 || s.Failures > 2 || s.Replication == "fenced":
+		return out.Bad
+	case s.Failures > 0 || s.Replication == "paused" || s.State != "protected":
+		return out.Warn
+	}
+	return out.Good
+}
+
+func rpoStyle(s wire.Status) out.StyleName {
+	if s.RPOMet || !onDuty(s) {
+		return out.Plain
+	}
+	return out.Bad
+}
+
+func (a *App) printStatuses(list []wire.Status) error {
+	type S = wire.Status
+	err := out.List(a.Printer, list, func(s S) string { return s.Group }, "nothing is protected yet: understudy protect --help",
+		out.Col("GROUP", func(s S) string { return s.Group }),
+		out.Column[S]{Title: "STATE", Text: stateText, Style: stateStyle},
+		out.Column[S]{Title: "FAIL OVER NOW: LOSE", Text: loseText, Style: rpoStyle, Right: true},
+		out.Column[S]{Title: "RPO", Text: rpoText, Style: rpoStyle},
+		out.Col("LAST POINT", func(s S) string { return s.LastPoint }),
+		out.Col("RUNS AT", func(s S) string { return s.Site }),
+		out.Col("TARGET", func(s S) string { return s.Target }),
+		out.Col("PROVEN TO BOOT", provenText))
+	if err != nil || !a.Human() {
+		return err
+	}
+	for _, s := range list {
+		if s.Error != "" {
+			a.Line("%s: %s", s.Group, s.Error)
+		}
+		if s.Hint != "" {
+			a.Line("  hint: %s", s.Hint)
+		}
+		for _, m := range s.SplitBrain {
+			a.Line("%s: split brain: %s was running after the failover; see `understudy split-brain`", s.Group, m)
+		}
+	}
+	return nil
+}
+
+func (a *App) printStatus(s wire.Status) error {
+	if a.Human() {
+		switch {
+		case !onDuty(s):
+			a.Line("%s: %s; it runs at %s", s.Group, s.State, s.Target)
+		case s.LoseSeconds == nil:
+			a.Line("%s: nothing can be recovered yet", s.Group)
+		default:
+			a.Line("%s: fail over now: lose %s", s.Group, out.Seconds(*s.LoseSeconds))
+		}
+	}
+	cycle, progress := "", ""
+	if c := s.LastCycle; c != nil {
+		cycle = fmt.Sprintf("%s: read %s, changed %s, stored %s in %s, guests paused %s", c.Kind, out.Bytes(c.Read), out.Bytes(c.Changed),
+			out.Bytes(c.Stored), out.Seconds(c.Seconds), out.Seconds(c.PausedSeconds))
+		if c.Reason != "" {
+			cycle += " (" + c.Reason + ")"
+		}
+	}
+	if p := s.Progress; p != nil {
+		progress = fmt.Sprintf("%s, %s of %s", p.Phase, out.Bytes(p.Done), out.Bytes(p.Total))
+	}
+	rpo := out.Seconds(s.RPOSeconds)
+	if t := rpoText(s); t != "" {
+		rpo += ", " + t
+	}
+	return out.One(a.Printer, s, s.Group,
+		out.Field{Title: "State", Text: stateText(s)}, out.Field{Title: "Runs at", Text: s.Site}, out.Field{Title: "Target", Text: s.Target},
+		out.Field{Title: "Vault", Text: s.Vault}, out.Field{Title: "RPO", Text: rpo},
+		out.Field{Title: "Known good", Text: timeText(s.KnownGood)}, out.Field{Title: "Last point", Text: s.LastPoint},
+		out.Field{Title: "Last cycle", Text: cycle}, out.Field{Title: "Now", Text: progress},
+		out.Field{Title: "Proven to boot", Text: provenText(s)}, out.Field{Title: "Failover run", Text: s.Run}, out.Field{Title: "Test run", Text: s.TestRun},
+		out.Field{Title: "Split brain", Text: joinNames(s.SplitBrain)},
+		out.Field{Title: "Error", Text: s.Error}, out.Field{Title: "Hint", Text: s.Hint})
+}
+
+func timeText(t *time.Time) string {
+	if t == nil {
+		return ""
+	}
+	return out.Time(*t)
+}
+
+// groupCommand is a command on one group that has nothing to show.
+func (a *App) groupCommand(verb, short, done string, do func(*cobra.Command, *client.Client, string) error) *cobra.Command {
+	return &cobra.Command{
+		Use: verb + " GROUP", Short: short, Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			api, err := a.client()
+			if err != nil {
+				return err
+			}
+			if err := do(cmd, api, args[0]); err != nil {
+				return err
+			}
+			if done != "" {
+				a.Note(done, args[0])
+			}
+			return nil
+		},
+	}
+}
+
+func (a *App) pauseCommand() *cobra.Command {
+	return a.groupCommand("pause", "Pause replication", "%s: paused; what a failover would lose grows until `understudy resume`",
+		func(cmd *cobra.Command, api *client.Client, group string) error {
+			return api.Pause(cmd.Context(), group)
+		})
+}
+
+func (a *App) resumeCommand() *cobra.Command {
+	return a.groupCommand("resume", "Go on with replication", "%s: replicating",
+		func(cmd *cobra.Command, api *client.Client, group string) error {
+			return api.Resume(cmd.Context(), group)
+		})
+}
+
+func (a *App) unprotectCommand() *cobra.Command {
+	var yes bool
+	cmd := a.groupCommand("unprotect", "Stop protecting a group; its recovery points stay", "%s: not protected any more; its recovery points stay in the vault",
+		func(cmd *cobra.Command, api *client.Client, group string) error {
+			if err := a.confirm(yes, group, "This stops replication of "+group+". Its recovery points stay."); err != nil {
+				return err
+			}
+			return api.Unprotect(cmd.Context(), group)
+		})
+	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
+	return cmd
+}
+
+func (a *App) syncCommand() *cobra.Command {
+	return a.groupCommand("sync", "Replicate now and wait for it", "", func(cmd *cobra.Command, api *client.Client, group string) error {
+		a.OnInterrupt("the cycle goes on; see `understudy status %s`", group)
+		c, err := api.Sync(cmd.Context(), group)
+		if err != nil {
+			return err
+		}
+		if !a.Human() {
+			return out.One(a.Printer, c, c.Point)
+		}
+		if c.Point == "" {
+			a.Line("%s: unchanged; checked in %s", group, out.Seconds(c.Seconds))
+			return nil
+		}
+		a.Line("%s: %s, point %s; read %s, changed %s, stored %s in %s", group, c.Kind, c.Point, out.Bytes(c.Read), out.Bytes(c.Changed),
+			out.Bytes(c.Stored), out.Seconds(c.Seconds))
+		return nil
+	})
+}

@@ -1,0 +1,185 @@
+package controller
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"understudy/internal/dr"
+	"understudy/internal/replicate"
+	"understudy/internal/store"
+)
+
+// load gathers what the next cycle of a group needs.
+func (c *Controller) load(ctx context.Context, group string) (replicate.Work, error) {
+	g, err := c.store.Group(ctx, group)
+	if err != nil {
+		return replicate.Work{}, err
+	}
+	policy, err := c.store.Policy(ctx, g.Policy)
+	if err != nil {
+		return replicate.Work{}, err
+	}
+	driver, err := c.driver(ctx, g.Site)
+	if err != nil {
+		return replicate.Work{}, err
+	}
+	v, err := c.vault(ctx, g.Vault)
+	if err != nil {
+		return replicate.Work{}, err
+	}
+	cycler := &replicate.Cycler{
+		Driver: driver, Vault: v.Vault, Dir: filepath.Join(c.cfg.Dir, "repl", v.ID()), Now: c.cfg.Now, Logger: c.log,
+	}
+	return replicate.Work{Group: g, RPO: policy.RPO, Cycler: cycler}, nil
+}
+
+// dirtyStatus collects changes of status until they are saved together: the scheduler must not wait for the disk.
+type dirtyStatus struct {
+	mu   sync.Mutex
+	last map[string]replicate.Status
+}
+
+func (d *dirtyStatus) put(s replicate.Status) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.last == nil {
+		d.last = map[string]replicate.Status{}
+	}
+	d.last[s.Group] = s
+}
+
+func (d *dirtyStatus) take() map[string]replicate.Status {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	taken := d.last
+	d.last = nil
+	return taken
+}
+
+// saveEvery is how often changed status is saved.
+const saveEvery = 200 * time.Millisecond
+
+// saveStatus saves what changed until ctx ends, and once more then.
+func (c *Controller) saveStatus(ctx context.Context) error {
+	tick := time.NewTicker(saveEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
+			defer cancel()
+			c.saveOnce(end)
+			return nil
+		case <-tick.C:
+			c.saveOnce(ctx)
+		}
+	}
+}
+
+func (c *Controller) saveOnce(ctx context.Context) {
+	taken := c.dirty.take()
+	var list []store.GroupStatus
+	for _, s := range taken {
+		if err := c.advance(ctx, s); err != nil && ctx.Err() == nil {
+			c.log.Error("record protection", "group", s.Group, "err", err)
+		}
+		before, err := c.store.Status(ctx, s.Group)
+		if err != nil && ctx.Err() == nil {
+			c.log.Error("read status", "group", s.Group, "err", err)
+		}
+		g := store.GroupStatus{
+			Group: s.Group, State: s.State, Phase: s.Progress.Phase, KnownGood: s.KnownGood, LastPoint: s.LastPoint,
+			LastError: s.LastError, Hint: s.LastHint, Failures: s.Failures, NextDue: s.NextDue, Updated: c.cfg.Now().UTC(),
+		}
+		// What was known before a restart stays known.
+		if g.KnownGood.IsZero() {
+			g.KnownGood, g.Detail = before.KnownGood, before.Detail
+		}
+		if g.LastPoint == "" {
+			g.LastPoint = before.LastPoint
+		}
+		if s.Last.Kind != "" {
+			if g.Detail, err = json.Marshal(s.Last); err != nil {
+				c.log.Error("encode cycle", "group", s.Group, "err", err)
+			}
+		}
+		list = append(list, g)
+	}
+	if err := c.store.PutStatuses(ctx, list); err != nil && ctx.Err() == nil {
+		c.log.Error("save status", "err", err)
+	}
+}
+
+// advance moves a group's protection on when its first copy is complete.
+func (c *Controller) advance(ctx context.Context, s replicate.Status) error {
+	if s.KnownGood.IsZero() {
+		return nil
+	}
+	p, err := c.store.Protection(ctx, s.Group)
+	if err != nil || p.State != dr.StateSeeding {
+		return err
+	}
+	_, err = c.recovery.Apply(ctx, s.Group, dr.OpSeeded)
+	return err
+}
+
+// replicator is the scheduler as runs use it.
+type replicator struct{ c *Controller }
+
+// Pause ends the cycle under way and starts no other.
+func (r replicator) Pause(ctx context.Context, group string) error {
+	return r.c.scheduler.Pause(ctx, group)
+}
+
+// Resume lets cycles go on, unless a person paused the group.
+func (r replicator) Resume(ctx context.Context, group string) error {
+	g, err := r.c.store.Group(ctx, group)
+	if err != nil || g.Paused {
+		return err
+	}
+	return r.c.scheduler.Resume(group)
+}
+
+// Final makes a recovery point of a paused group whose machines are stopped.
+func (r replicator) Final(ctx context.Context, group string) (dr.RecoveryPoint, error) {
+	res, err := r.c.scheduler.SyncNow(ctx, group)
+	if err != nil {
+		return dr.RecoveryPoint{}, err
+	}
+	if res.Point != nil {
+		return *res.Point, nil
+	}
+	g, err := r.c.store.Group(ctx, group)
+	if err != nil {
+		return dr.RecoveryPoint{}, err
+	}
+	v, err := r.c.vault(ctx, g.Vault)
+	if err != nil {
+		return dr.RecoveryPoint{}, err
+	}
+	head, err := v.Head(ctx, group)
+	if err != nil {
+		return dr.RecoveryPoint{}, fmt.Errorf("final sync of %s: %w", group, err)
+	}
+	return head.Point, nil
+}
+
+// reconcile keeps what must not run from running, until ctx ends.
+func (c *Controller) reconcile(ctx context.Context) error {
+	tick := time.NewTicker(c.cfg.ReconcileEvery)
+	defer tick.Stop()
+	for {
+		if err := c.recovery.Reconcile(ctx); err != nil && ctx.Err() == nil {
+			c.log.Warn("reconcile", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}
