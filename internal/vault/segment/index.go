@@ -189,7 +189,7 @@ func DecodeIndex(b []byte) (*Index, error) {
 		for i := range p.Frames {
 			w := binary.LittleEndian.Uint32(words[4*i:])
 			stored, k, _ := frameOf(w)
-			if stored <= sealOverhead || stored > FrameSize+sealOverhead {
+			if stored <= sealOverhead || stored > FrameSize+sealOverhead || w>>30&1 != 0 {
 				return nil, corrupt("index: frame of %d bytes", stored)
 			}
 			p.Frames[i] = w
