@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"understudy/internal/vault/segment"
 )
@@ -39,6 +40,7 @@ type journal struct {
 	index []*segment.Index
 	last  uint32 // highest number begun
 	f     *os.File
+	mu    sync.Mutex // a part begins while the one before it is completed
 }
 
 // openJournal reads a journal for appending. One that is missing or not usable is nil.
@@ -147,11 +149,15 @@ func (j *journal) append(line any) error {
 
 // begin uses up the next part number.
 func (j *journal) begin() (uint32, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	j.last++
 	return j.last, j.append(journalLine{Begun: j.last})
 }
 
 func (j *journal) done(p segment.Part, x *segment.Index) error {
+	j.mu.Lock()
+	defer j.mu.Unlock()
 	if err := j.append(journalLine{Part: &p, Index: x.Encode()}); err != nil {
 		return err
 	}

@@ -164,9 +164,7 @@ func (s *seedSink) err() error {
 
 // open begins the next part. Its number is used up first, so that no two objects ever have the same name.
 func (s *seedSink) open() error {
-	s.turn <- struct{}{} // the journal belongs to the part being completed
 	n, err := s.j.begin()
-	<-s.turn
 	if err != nil {
 		return err
 	}
