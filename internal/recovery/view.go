@@ -23,6 +23,7 @@ type view struct {
 type row struct {
 	store.Step
 	saved time.Time
+	told  time.Time // when watchers were last woken for progress
 	since time.Time // of the bytes below, for the rate
 	from  int64
 }
@@ -87,7 +88,11 @@ func (v *view) observe(e engine.Event) {
 	case engine.StepProgress:
 		v.progress(s, e, now)
 		if now.Sub(s.saved) < time.Second && e.Err == nil {
-			v.notifyLocked()
+			// A driver may report progress thousands of times a second.
+			if now.Sub(s.told) >= 200*time.Millisecond {
+				s.told = now
+				v.notifyLocked()
+			}
 			return
 		}
 	case engine.StepReplayed:

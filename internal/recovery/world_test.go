@@ -87,13 +87,7 @@ func newWorldOn(t testing.TB, dir string, v *vault.Vault) *world {
 			NICs: []dr.NIC{{Network: "lan", Forwards: []dr.Forward{{HostPort: 7000 + i, GuestPort: 7000}}}}})
 		w.write(m.Name, "first")
 	}
-	w.west.OpenSource = func(uri string) (io.ReaderAt, error) {
-		c, err := nbd.Dial(context.Background(), uri, nbd.DialOptions{})
-		if err == nil {
-			t.Cleanup(func() { c.Close() })
-		}
-		return c, err
-	}
+	w.west.OpenSource = func(uri string) (io.ReaderAt, error) { return source(uri), nil }
 	var err error
 	w.store, err = store.Open(t.Context(), filepath.Join(dir, "state.db"), store.Options{})
 	must(t, err)
@@ -101,6 +95,18 @@ func newWorldOn(t testing.TB, dir string, v *vault.Vault) *world {
 	configure(t, w.store)
 	must(t, w.sync())
 	return w
+}
+
+// source reads an export over a connection per request, as good as a machine that reconnects.
+type source string
+
+func (s source) ReadAt(p []byte, off int64) (int, error) {
+	c, err := nbd.Dial(context.Background(), string(s), nbd.DialOptions{})
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	return c.ReadAt(p, off)
 }
 
 func configure(t testing.TB, s *store.Store) {
