@@ -84,8 +84,11 @@ type journalDisk struct {
 
 func (m *machine) journalPath() string { return filepath.Join(m.dir(), "capture.json") }
 
+// fleeceDir is a folder of its own, so that it can be another file system.
+func (m *machine) fleeceDir() string { return filepath.Join(m.dir(), "fleece") }
+
 func (m *machine) fleecePath(i int) string {
-	return filepath.Join(m.dir(), fmt.Sprintf("fleece-%d.qcow2", i))
+	return filepath.Join(m.fleeceDir(), strconv.Itoa(i)+".qcow2")
 }
 
 func node(kind string, i int) string { return "us-" + kind + "-" + strconv.Itoa(i) }
@@ -231,7 +234,10 @@ func flushFile(path string) {
 // addFilter prepares a disk's filter and fleece store. They have no effect before the filter is inserted.
 func (l *live) addFilter(ctx context.Context, i int, active blockNode) error {
 	path := l.m.fleecePath(i)
-	limit := l.m.d.fleeceLimit(l.m.dir(), active.Image.Size, len(l.disks))
+	if err := os.MkdirAll(l.m.fleeceDir(), 0o700); err != nil {
+		return err
+	}
+	limit := l.m.d.fleeceLimit(l.m.fleeceDir(), active.Image.Size, len(l.disks))
 	if err := createFleece(path, active.Image.Size, limit); err != nil {
 		return err
 	}

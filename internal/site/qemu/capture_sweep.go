@@ -95,14 +95,14 @@ func (m *machine) resume(ctx context.Context, c *qmp.Client, j journal) error {
 
 // forgetCapture removes the files of a capture that QEMU does not use any more.
 func (m *machine) forgetCapture() error {
-	entries, err := os.ReadDir(m.dir())
+	entries, err := os.ReadDir(m.fleeceDir())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return err
 	}
 	paths := []string{m.d.socket(m.name, "nbd")}
 	for _, e := range entries {
-		if strings.HasPrefix(e.Name(), "fleece-") {
-			paths = append(paths, filepath.Join(m.dir(), e.Name()))
+		if strings.HasSuffix(e.Name(), ".qcow2") {
+			paths = append(paths, filepath.Join(m.fleeceDir(), e.Name()))
 		}
 	}
 	for _, path := range append(paths, m.journalPath()) {
