@@ -19,8 +19,8 @@ type body[T any] struct{ Body T }
 // request is a request with a body.
 type request[T any] struct{ Body T }
 
-// named is a request about one named thing.
-type named struct {
+// Named is a request about one named thing. It has a capital since huma looks into exported fields only.
+type Named struct {
 	Name string `path:"name"`
 }
 
@@ -71,21 +71,21 @@ func (s *server) sites(a huma.API) {
 			return &body[wire.Site]{in.Body}, fail(s.backend.AddSite(ctx, in.Body.DR()))
 		})
 	huma.Register(a, op(http.MethodGet, "/v1/sites/{name}", "show-site", tag, "Show a site"),
-		func(ctx context.Context, in *named) (*body[wire.Site], error) {
+		func(ctx context.Context, in *Named) (*body[wire.Site], error) {
 			v, err := s.backend.Site(ctx, in.Name)
 			return &body[wire.Site]{wire.FromSite(v)}, fail(err)
 		})
 	huma.Register(a, op(http.MethodDelete, "/v1/sites/{name}", "remove-site", tag, "Forget a site that no group uses; its machines stay as they are"),
-		func(ctx context.Context, in *named) (*nothing, error) {
+		func(ctx context.Context, in *Named) (*nothing, error) {
 			return nil, fail(s.backend.RemoveSite(ctx, in.Name))
 		})
 	huma.Register(a, op(http.MethodGet, "/v1/sites/{name}/machines", "list-machines", tag, "List the machines of a site"),
-		func(ctx context.Context, in *named) (*body[[]dr.Machine], error) {
+		func(ctx context.Context, in *Named) (*body[[]dr.Machine], error) {
 			list, err := s.backend.Machines(ctx, in.Name)
 			return &body[[]dr.Machine]{orEmpty(list)}, fail(err)
 		})
 	type power struct {
-		named
+		Named
 		Machine string `path:"machine"`
 		Body    wire.Power
 	}
@@ -111,7 +111,7 @@ func (s *server) policies(a huma.API) {
 			return &body[wire.Policy]{wire.FromPolicy(p)}, fail(err)
 		})
 	huma.Register(a, op(http.MethodDelete, "/v1/policies/{name}", "remove-policy", tag, "Remove a policy that no group uses"),
-		func(ctx context.Context, in *named) (*nothing, error) {
+		func(ctx context.Context, in *Named) (*nothing, error) {
 			return nil, fail(s.backend.RemovePolicy(ctx, in.Name))
 		})
 }
@@ -131,12 +131,12 @@ func (s *server) vaults(a huma.API) {
 			return &body[wire.Vault]{w}, fail(err)
 		})
 	huma.Register(a, op(http.MethodGet, "/v1/vaults/{name}", "show-vault", tag, "Show a vault"),
-		func(ctx context.Context, in *named) (*body[wire.Vault], error) {
+		func(ctx context.Context, in *Named) (*body[wire.Vault], error) {
 			v, err := s.backend.Vault(ctx, in.Name)
 			return &body[wire.Vault]{fromVault(v)}, fail(err)
 		})
 	huma.Register(a, op(http.MethodDelete, "/v1/vaults/{name}", "remove-vault", tag, "Forget a vault that no group uses; its data stays"),
-		func(ctx context.Context, in *named) (*nothing, error) {
+		func(ctx context.Context, in *Named) (*nothing, error) {
 			return nil, fail(s.backend.RemoveVault(ctx, in.Name))
 		})
 }
@@ -154,12 +154,12 @@ func (s *server) groups(a huma.API) {
 			return &body[wire.Group]{wire.FromGroup(g)}, fail(err)
 		})
 	huma.Register(a, op(http.MethodGet, "/v1/groups/{name}", "show-group", tag, "Show a group"),
-		func(ctx context.Context, in *named) (*body[wire.Group], error) {
+		func(ctx context.Context, in *Named) (*body[wire.Group], error) {
 			g, err := s.backend.Group(ctx, in.Name)
 			return &body[wire.Group]{wire.FromGroup(g)}, fail(err)
 		})
 	huma.Register(a, op(http.MethodDelete, "/v1/groups/{name}", "unprotect", tag, "Stop protecting a group; its recovery points stay"),
-		func(ctx context.Context, in *named) (*nothing, error) {
+		func(ctx context.Context, in *Named) (*nothing, error) {
 			return nil, fail(s.backend.Unprotect(ctx, in.Name))
 		})
 	huma.Register(a, op(http.MethodGet, "/v1/status", "status", tag, "What would be lost now, for every group"),
@@ -168,7 +168,7 @@ func (s *server) groups(a huma.API) {
 			return &body[[]wire.Status]{convert(list, fromStatus)}, fail(err)
 		})
 	huma.Register(a, op(http.MethodGet, "/v1/groups/{name}/status", "group-status", tag, "What would be lost now"),
-		func(ctx context.Context, in *named) (*body[wire.Status], error) {
+		func(ctx context.Context, in *Named) (*body[wire.Status], error) {
 			list, err := s.backend.Status(ctx, in.Name)
 			if err != nil {
 				return nil, fail(err)
@@ -176,21 +176,21 @@ func (s *server) groups(a huma.API) {
 			return &body[wire.Status]{fromStatus(list[0])}, nil
 		})
 	huma.Register(a, op(http.MethodGet, "/v1/groups/{name}/points", "list-points", tag, "List recovery points, the oldest first"),
-		func(ctx context.Context, in *named) (*body[[]dr.RecoveryPoint], error) {
+		func(ctx context.Context, in *Named) (*body[[]dr.RecoveryPoint], error) {
 			list, err := s.backend.Points(ctx, in.Name)
 			return &body[[]dr.RecoveryPoint]{orEmpty(list)}, fail(err)
 		})
 	huma.Register(a, op(http.MethodPost, "/v1/groups/{name}/sync", "sync", tag, "Run a replication cycle now and wait for it"),
-		func(ctx context.Context, in *named) (*body[wire.Cycle], error) {
+		func(ctx context.Context, in *Named) (*body[wire.Cycle], error) {
 			res, err := s.backend.Sync(ctx, in.Name)
 			return &body[wire.Cycle]{fromResult(res)}, fail(err)
 		})
 	huma.Register(a, op(http.MethodPost, "/v1/groups/{name}/pause", "pause", tag, "Pause replication"),
-		func(ctx context.Context, in *named) (*nothing, error) {
+		func(ctx context.Context, in *Named) (*nothing, error) {
 			return nil, fail(s.backend.Pause(ctx, in.Name))
 		})
 	huma.Register(a, op(http.MethodPost, "/v1/groups/{name}/resume", "resume", tag, "Go on with replication"),
-		func(ctx context.Context, in *named) (*nothing, error) {
+		func(ctx context.Context, in *Named) (*nothing, error) {
 			return nil, fail(s.backend.Resume(ctx, in.Name))
 		})
 }

@@ -27,7 +27,7 @@ func (s *server) runs(a huma.API) {
 		return &body[wire.Run]{fromRun(r, nil)}, fail(err)
 	}
 	type failover struct {
-		named
+		Named
 		Body wire.Failover
 	}
 	huma.Register(a, accepted(op(http.MethodPost, "/v1/groups/{name}/failover", "failover", tag, "Begin a failover, or a rehearsal of one")),
@@ -35,11 +35,11 @@ func (s *server) runs(a huma.API) {
 			return start(ctx, runKinds[in.Body.Kind], in.Name, in.Body.Point)
 		})
 	huma.Register(a, accepted(op(http.MethodPost, "/v1/groups/{name}/commit", "commit", tag, "Make a failover final")),
-		func(ctx context.Context, in *named) (*body[wire.Run], error) {
+		func(ctx context.Context, in *Named) (*body[wire.Run], error) {
 			return start(ctx, "commit", in.Name, "")
 		})
 	huma.Register(a, accepted(op(http.MethodPost, "/v1/groups/{name}/cleanup", "cleanup", tag, "Remove what a test failover made")),
-		func(ctx context.Context, in *named) (*body[wire.Run], error) {
+		func(ctx context.Context, in *Named) (*body[wire.Run], error) {
 			return start(ctx, "cleanup", in.Name, "")
 		})
 	type filter struct {
@@ -54,12 +54,12 @@ func (s *server) runs(a huma.API) {
 			return &body[[]wire.Run]{convert(list, func(r store.Run) wire.Run { return fromRun(r, nil) })}, fail(err)
 		})
 	huma.Register(a, op(http.MethodGet, "/v1/runs/{name}", "show-run", tag, "Show a run and its steps"),
-		func(ctx context.Context, in *named) (*body[wire.Run], error) {
+		func(ctx context.Context, in *Named) (*body[wire.Run], error) {
 			r, steps, err := s.backend.Run(ctx, in.Name)
 			return &body[wire.Run]{fromRun(r, steps)}, fail(err)
 		})
 	huma.Register(a, op(http.MethodPost, "/v1/runs/{name}/cancel", "cancel-run", tag, "Ask a run to stop"),
-		func(ctx context.Context, in *named) (*nothing, error) {
+		func(ctx context.Context, in *Named) (*nothing, error) {
 			return nil, fail(s.backend.CancelRun(ctx, in.Name, caller(ctx)))
 		})
 	sse.Register(a, op(http.MethodGet, "/v1/runs/{name}/watch", "watch-run", tag, "Watch a run: the whole run at every change, until it ends"),
@@ -78,7 +78,7 @@ func (s *server) runs(a huma.API) {
 const heartbeat = 15 * time.Second
 
 // watch sends a run at every change until it has ended or the client is gone.
-func (s *server) watch(ctx context.Context, in *named, send sse.Sender) {
+func (s *server) watch(ctx context.Context, in *Named, send sse.Sender) {
 	runs := make(chan wire.Run)
 	failed := make(chan error, 1)
 	ctx, cancel := context.WithCancel(ctx)

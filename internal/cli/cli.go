@@ -123,8 +123,6 @@ Or run a controller that replicates running machines: understudy serve
 See it all happen on this machine: understudy demo`,
 		SilenceErrors: true,
 		SilenceUsage:  true,
-		Args:          cobra.NoArgs,
-		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetOut(a.Out)
 	root.SetErr(a.Err)
@@ -153,7 +151,7 @@ See it all happen on this machine: understudy demo`,
 	add(groupFiles, a.protectCommand(), a.pointsCommand(), a.restoreCommand(), a.mountCommand(), a.vaultCommand())
 	add(groupProtect, a.statusCommand(), a.syncCommand(), a.pauseCommand(), a.resumeCommand(), a.unprotectCommand())
 	add(groupRecover, a.failoverCommand(), a.commitCommand(), a.cleanupCommand(), a.runCommand(), a.splitBrainCommand())
-	add(groupManage, a.serveCommand(), a.siteCommand(), a.machineCommand(), a.policyCommand(), a.doctorCommand(), a.versionCommand())
+	add(groupManage, a.serveCommand(), a.siteCommand(), a.machineCommand(), a.policyCommand(), a.doctorCommand(), a.demoCommand(), a.versionCommand())
 	root.AddCommand(a.internalCommand(), exitCodesTopic())
 	for _, c := range more {
 		root.AddCommand(c(a))
@@ -167,11 +165,13 @@ See it all happen on this machine: understudy demo`,
 // sayUsage makes wrong arguments of every command a usage error with the command's own line of usage, and a noun
 // without a verb, or with one that does not exist, a usage error too.
 func sayUsage(cmd *cobra.Command) {
+	cmd.DisableFlagsInUseLine = strings.Contains(cmd.Use, " ")
 	if args := cmd.Args; args != nil {
 		cmd.Args = func(c *cobra.Command, given []string) error { return usage(c, args(c, given)) }
 	}
 	if cmd.HasSubCommands() && cmd.RunE == nil && cmd.Run == nil && cmd.Name() != "help" {
-		cmd.Args = nil
+		cmd.Args = cobra.ArbitraryArgs
+		cmd.SuggestionsMinimumDistance = 2
 		cmd.RunE = func(c *cobra.Command, given []string) error {
 			if len(given) == 0 {
 				return c.Help()
@@ -200,6 +200,27 @@ func usage(cmd *cobra.Command, err error) error {
 		hint = "did you mean `" + cmd.CommandPath() + " " + near + "`?"
 	}
 	return dr.WithHint(errors.New(text), dr.KindInvalid, hint)
+}
+
+// oneOf checks that at most one of some flags is given, and one at least where that is required. Cobra's own checks give
+// errors that cannot be told from others.
+func oneOf(cmd *cobra.Command, required bool, names ...string) error {
+	given := 0
+	for _, name := range names {
+		if cmd.Flags().Changed(name) {
+			given++
+		}
+	}
+	list := "--" + strings.Join(names, ", --")
+	switch {
+	case given > 1:
+		return usage(cmd, fmt.Errorf("only one of %s can be given", list))
+	case given == 0 && required && len(names) == 1:
+		return usage(cmd, fmt.Errorf("%s is needed", list))
+	case given == 0 && required:
+		return usage(cmd, fmt.Errorf("one of %s is needed", list))
+	}
+	return nil
 }
 
 func invalid(hint, format string, args ...any) error {

@@ -63,7 +63,7 @@ func (a *App) doctorCommand() *cobra.Command {
 				}
 			}
 			if err == nil && failed > 0 {
-				err = fmt.Errorf("doctor: %s: %w", out.Plural(failed, "check"), out.ErrChecks)
+				err = fmt.Errorf("doctor: %s %w", out.Plural(failed, "check"), out.ErrChecks)
 			}
 			return err
 		},

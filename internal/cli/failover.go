@@ -33,6 +33,9 @@ A source that is failed over is fenced: it is kept from running again. After a f
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			group := args[0]
+			if err := oneOf(cmd, true, "test", "planned", "unplanned"); err != nil {
+				return err
+			}
 			api, err := a.client()
 			if err != nil {
 				return err
@@ -66,8 +69,6 @@ A source that is failed over is fenced: it is kept from running again. After a f
 	flags.BoolVar(&unplanned, "unplanned", false, "go on at the target without the source")
 	flags.StringVar(&point, "point", "", "latest (the default), a point's ID, or a time")
 	flags.BoolVarP(&yes, "yes", "y", false, "do not ask")
-	cmd.MarkFlagsOneRequired("test", "planned", "unplanned")
-	cmd.MarkFlagsMutuallyExclusive("test", "planned", "unplanned")
 	wait.add(cmd)
 	return cmd
 }

@@ -12,10 +12,14 @@ func (a *App) internalCommand() *cobra.Command {
 	var socket string
 	lan := &cobra.Command{
 		Use: "lan-switch --socket PATH", Short: "Run the network switch of a qemu site", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return registry.LANSwitch(cmd.Context(), socket) },
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := oneOf(cmd, true, "socket"); err != nil {
+				return err
+			}
+			return registry.LANSwitch(cmd.Context(), socket)
+		},
 	}
 	lan.Flags().StringVar(&socket, "socket", "", "the unix socket to serve on")
-	_ = lan.MarkFlagRequired("socket") // the flag exists
 	cmd.AddCommand(lan)
 	return cmd
 }

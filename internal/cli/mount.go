@@ -29,6 +29,9 @@ neither password nor encryption: keep it on the loopback address.`,
   understudy mount-nbd 1-42 --vault main --group shop --socket /tmp/p.sock --writable ./scratch`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := oneOf(cmd, false, "socket", "listen"); err != nil {
+				return err
+			}
 			f.point = args[0]
 			return a.mount(cmd, f, o)
 		},
@@ -37,7 +40,6 @@ neither password nor encryption: keep it on the loopback address.`,
 	cmd.Flags().StringVar(&o.socket, "socket", "", "the unix socket to serve on (default: a new one)")
 	cmd.Flags().StringVar(&o.listen, "listen", "", "serve on TCP instead, such as 127.0.0.1:10809")
 	cmd.Flags().StringVar(&o.overlay, "writable", "", "allow writes, and keep them in this folder")
-	cmd.MarkFlagsMutuallyExclusive("socket", "listen")
 	return cmd
 }
 

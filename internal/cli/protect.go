@@ -77,6 +77,10 @@ func (a *App) protectFiles(cmd *cobra.Command, files []string, f vaultFlags, mov
 	if err != nil {
 		return err
 	}
+	req := local.ProtectRequest{Files: files, Group: f.group, Moved: moved}
+	if err := local.Check(ctx, req); err != nil {
+		return err
+	}
 	v, err := opener.OpenOrCreate(ctx, place)
 	if err != nil {
 		return err
@@ -86,10 +90,8 @@ func (a *App) protectFiles(cmd *cobra.Command, files []string, f vaultFlags, mov
 	}
 	a.OnInterrupt("stopping; what was sent is kept, and the same command goes on from there. Ctrl-C again stops at once")
 	bar := a.Transfer("protect " + filepath.Base(files[0]))
-	group, res, err := local.Protect(ctx, opener, v, local.ProtectRequest{
-		Files: files, Group: f.group, Moved: moved,
-		Progress: func(p replicate.Progress) { bar.Update(p.Done, p.Total) },
-	})
+	req.Progress = func(p replicate.Progress) { bar.Update(p.Done, p.Total) }
+	group, res, err := local.Protect(ctx, opener, v, req)
 	bar.Finish()
 	if err != nil {
 		return err

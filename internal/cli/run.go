@@ -175,7 +175,6 @@ type waitFlags struct{ wait, noWait bool }
 func (w *waitFlags) add(cmd *cobra.Command) {
 	cmd.Flags().BoolVar(&w.wait, "wait", false, "wait for the end and show the steps (the default on a terminal)")
 	cmd.Flags().BoolVar(&w.noWait, "no-wait", false, "return at once with the run's ID")
-	cmd.MarkFlagsMutuallyExclusive("wait", "no-wait")
 }
 
 // follow shows a run that was begun: to its end, or only its ID.
@@ -248,11 +247,7 @@ func (a *App) watch(cmd *cobra.Command, api *client.Client, id string) error {
 func outcome(r wire.Run) error {
 	switch r.State {
 	case "failed":
-		err := fmt.Errorf("%s %s of %s failed", r.Kind, r.ID, r.Group)
-		if kind := dr.Kind(r.ErrorKind); kind != "" && kind != dr.KindInternal && kind != dr.KindUnavailable {
-			return dr.WithHint(err, kind, "understudy run show "+r.ID)
-		}
-		return dr.WithHint(fmt.Errorf("%w: %w", err, out.ErrChecks), dr.KindInternal, "understudy run show "+r.ID)
+		return dr.WithHint(fmt.Errorf("%s %s of %s: %w", r.Kind, r.ID, r.Group, out.ErrChecks), dr.KindInternal, "understudy run show "+r.ID)
 	case "cancelled":
 		return dr.WithHint(fmt.Errorf("%s %s of %s was cancelled", r.Kind, r.ID, r.Group), dr.KindConflict, "understudy run show "+r.ID)
 	}

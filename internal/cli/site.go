@@ -34,6 +34,9 @@ func (a *App) siteAddCommand() *cobra.Command {
 		Use: "add NAME --provider PROVIDER --set KEY=VALUE...", Short: "Add a site", Long: long.String(), Args: cobra.ExactArgs(1),
 		Example: `  understudy site add east --provider qemu --set dir=/srv/east`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := oneOf(cmd, true, "provider"); err != nil {
+				return err
+			}
 			s.Name, s.Config = args[0], map[string]string{}
 			for _, kv := range settings {
 				key, value, ok := strings.Cut(kv, "=")
@@ -70,7 +73,6 @@ func (a *App) siteAddCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&s.Provider, "provider", "", strings.Join(providers, " or "))
 	cmd.Flags().StringArrayVar(&settings, "set", nil, "a setting of the provider")
-	_ = cmd.MarkFlagRequired("provider") // the flag exists
 	return cmd
 }
 

@@ -157,6 +157,9 @@ func (a *App) printStatus(s wire.Status) error {
 	if c := s.LastCycle; c != nil {
 		cycle = fmt.Sprintf("%s: read %s, changed %s, stored %s in %s, guests paused %s", c.Kind, out.Bytes(c.Read), out.Bytes(c.Changed),
 			out.Bytes(c.Stored), out.Seconds(c.Seconds), out.Seconds(c.PausedSeconds))
+		if c.Point == "" {
+			cycle = fmt.Sprintf("%s, checked in %s", c.Kind, out.Seconds(c.Seconds))
+		}
 		if c.Reason != "" {
 			cycle += " (" + c.Reason + ")"
 		}

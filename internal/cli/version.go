@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"fmt"
 	"runtime"
 
 	"github.com/spf13/cobra"
@@ -27,7 +26,7 @@ func (a *App) versionCommand() *cobra.Command {
 	}
 }
 
-// ExitCodes is the text of `understudy help exit-codes`.
+// exitCodes is the text of `understudy help exit-codes`.
 const exitCodes = `Exit codes of understudy:
 
   0    done
@@ -42,12 +41,7 @@ const exitCodes = `Exit codes of understudy:
   130  interrupted
 `
 
+// exitCodesTopic is a topic of the help: a command that does nothing.
 func exitCodesTopic() *cobra.Command {
-	return &cobra.Command{
-		Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes, Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, err := fmt.Fprint(cmd.OutOrStdout(), exitCodes)
-			return err
-		},
-	}
+	return &cobra.Command{Use: "exit-codes", Short: "What the exit codes mean", Long: exitCodes}
 }

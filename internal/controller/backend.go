@@ -178,8 +178,13 @@ func (c *Controller) Protect(ctx context.Context, g dr.Group) (dr.Group, error) 
 		return fail(dr.WithHint(fmt.Errorf("it runs at site %s with vault %s, and neither changes this way", before.Site, before.Vault), dr.KindConflict,
 			"to move it: understudy failover "+g.Name+" --planned; to begin anew: understudy unprotect "+g.Name))
 	}
-	if _, err := c.store.Site(ctx, g.Target); err != nil {
+	target, err := c.store.Site(ctx, g.Target)
+	if err != nil {
 		return fail(err)
+	}
+	if g.Target != g.Site && !registry.CanRun(target) {
+		return fail(dr.WithHint(fmt.Errorf("site %s (%s) runs no machines, so nothing can be recovered there", g.Target, target.Provider), dr.KindInvalid,
+			"give another --target, or none: points can still be restored to files"))
 	}
 	if err := c.checkMachines(ctx, g); err != nil {
 		return fail(err)

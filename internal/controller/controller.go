@@ -57,6 +57,7 @@ type Controller struct {
 	store     *store.Store
 	scheduler *replicate.Scheduler
 	recovery  *recovery.Recovery
+	resumed   bool // recovery is open
 	opener    keyring.Opener
 	lost      chan error
 	dirty     dirtyStatus
@@ -66,7 +67,7 @@ type Controller struct {
 	vaults  map[string]*keyring.Opened
 }
 
-// Open opens the data folder. Nothing runs before Serve.
+// Open opens the data folder and resumes the runs that were under way. Nothing is replicated before Serve.
 func Open(ctx context.Context, cfg Config) (_ *Controller, err error) {
 	if cfg.Now == nil {
 		cfg.Now = time.Now
@@ -130,6 +131,9 @@ func Open(ctx context.Context, cfg Config) (_ *Controller, err error) {
 			}
 		},
 	})
+	if err := c.resume(ctx); err != nil {
+		return nil, fmt.Errorf("open controller: %w", err)
+	}
 	return c, nil
 }
 
@@ -213,11 +217,8 @@ func socketDir(dir string) (string, error) {
 	return short, nil
 }
 
-// Serve replicates and recovers until ctx ends, then ends cleanly: cycles under way are given up, machines keep running.
-func (c *Controller) Serve(ctx context.Context) error {
-	if err := c.recovery.Open(ctx); err != nil {
-		return fmt.Errorf("resume runs: %w", err)
-	}
+// resume takes up what was under way: groups first, since runs that go on pause them.
+func (c *Controller) resume(ctx context.Context) error {
 	groups, err := c.store.Groups(ctx)
 	if err != nil {
 		return err
@@ -229,6 +230,15 @@ func (c *Controller) Serve(ctx context.Context) error {
 		}
 		c.scheduler.Add(g.Name, g.Paused || !replicates(p.State))
 	}
+	if err := c.recovery.Open(ctx); err != nil {
+		return err
+	}
+	c.resumed = true
+	return nil
+}
+
+// Serve replicates and recovers until ctx ends, then ends cleanly: cycles under way are given up, machines keep running.
+func (c *Controller) Serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() error { return c.scheduler.Run(ctx) })
 	g.Go(func() error { return c.saveStatus(ctx) })
@@ -259,7 +269,7 @@ func replicates(s dr.State) bool {
 // Close closes everything, after Serve has ended.
 func (c *Controller) Close() error {
 	var err error
-	if c.recovery != nil {
+	if c.resumed {
 		err = c.recovery.Close()
 	}
 	c.mu.Lock()

@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"filippo.io/age"
@@ -21,6 +22,14 @@ import (
 type Place struct {
 	URL string
 	Key string // key file; empty: the default one of the vault
+}
+
+// String is the place as a person writes it.
+func (p Place) String() string {
+	if dir, ok := registry.Folder(p.URL); ok {
+		return dir
+	}
+	return p.URL
 }
 
 // Opener opens vaults.
@@ -43,12 +52,12 @@ type Opened struct {
 func (o Opener) Open(ctx context.Context, p Place) (*Opened, error) {
 	store, err := registry.Blob(p.URL, false)
 	if err != nil {
-		return nil, fmt.Errorf("open vault %s: %w", p.URL, err)
+		return nil, fmt.Errorf("open vault %s: %w", p, err)
 	}
 	// The vault's name for itself is needed to find the key, and is readable without it.
 	v, err := vault.Open(ctx, store, vault.Options{Now: o.Now, Logger: o.Logger})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.URL, err)
+		return nil, fmt.Errorf("%s: %w", p, err)
 	}
 	opened := &Opened{Vault: v, URL: p.URL, KeyFile: p.Key}
 	if opened.KeyFile == "" {
@@ -59,7 +68,7 @@ func (o Opener) Open(ctx context.Context, p Place) (*Opened, error) {
 	case err == nil:
 		opened.Vault, err = vault.Open(ctx, store, vault.Options{Identities: ids, Now: o.Now, Logger: o.Logger})
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", p.URL, err)
+			return nil, fmt.Errorf("%s: %w", p, err)
 		}
 	case p.Key == "" && errors.Is(err, fs.ErrNotExist):
 		opened.KeyFile = ""
@@ -76,7 +85,7 @@ func (o Opener) OpenReadable(ctx context.Context, p Place) (*Opened, error) {
 		return nil, err
 	}
 	if !v.CanRead() {
-		return nil, dr.WithHint(fmt.Errorf("open vault %s: its key is not here", p.URL), dr.KindInvalid,
+		return nil, dr.WithHint(fmt.Errorf("open vault %s: its key is not here", p), dr.KindInvalid,
 			fmt.Sprintf("give the key with --key FILE or UNDERSTUDY_KEY_FILE, or put it back as %s", o.Homes.KeyFile(v.ID())))
 	}
 	return v, nil
@@ -94,7 +103,7 @@ func (o Opener) Create(ctx context.Context, p Place) (*Opened, error) {
 	}
 	store, err := registry.Blob(p.URL, true)
 	if err != nil {
-		return nil, fmt.Errorf("make vault %s: %w", p.URL, err)
+		return nil, fmt.Errorf("make vault %s: %w", p, err)
 	}
 	if p.Key == "" {
 		file, id, err := o.Homes.newKey()
@@ -112,20 +121,20 @@ func (o Opener) Create(ctx context.Context, p Place) (*Opened, error) {
 			// Another vault is there, so nothing is sealed with this key. After any other error that is not sure.
 			err = errors.Join(err, os.Remove(fresh))
 		}
-		return nil, fmt.Errorf("%s: %w", p.URL, err)
+		return nil, fmt.Errorf("%s: %w", p, err)
 	}
 	v, err := vault.Open(ctx, store, vault.Options{Identities: ids, Now: o.Now, Logger: o.Logger})
 	if err != nil {
-		return nil, fmt.Errorf("%s: %w", p.URL, err)
+		return nil, fmt.Errorf("%s: %w", p, err)
 	}
 	opened := &Opened{Vault: v, URL: p.URL, KeyFile: p.Key, Made: true}
 	if fresh != "" {
 		opened.KeyFile, opened.NewKey = o.Homes.KeyFile(v.ID()), true
 		if err := os.Rename(fresh, opened.KeyFile); err != nil {
-			return nil, fmt.Errorf("keep key of vault %s: %w", p.URL, err)
+			return nil, fmt.Errorf("keep key of vault %s: %w", p, err)
 		}
 		if err := syncDir(filepath.Dir(opened.KeyFile)); err != nil {
-			return nil, fmt.Errorf("keep key of vault %s: %w", p.URL, err)
+			return nil, fmt.Errorf("keep key of vault %s: %w", p, err)
 		}
 	}
 	return opened, nil
@@ -149,7 +158,7 @@ func missing(file string) bool {
 func (v *Opened) Group(ctx context.Context, name string) (string, error) {
 	groups, err := v.Groups(ctx)
 	if err != nil {
-		return "", fmt.Errorf("list groups of vault %s: %w", v.URL, err)
+		return "", fmt.Errorf("list groups of vault %s: %w", v.Dir(), err)
 	}
 	if name != "" {
 		for _, g := range groups {
@@ -157,22 +166,17 @@ func (v *Opened) Group(ctx context.Context, name string) (string, error) {
 				return name, nil
 			}
 		}
-		return "", dr.WithHint(fmt.Errorf("group %s: not in vault %s", name, v.URL), dr.KindNotFound, "see `understudy points list --vault "+v.Dir()+"`")
+		return "", dr.WithHint(fmt.Errorf("group %s: not in vault %s", name, v.Dir()), dr.KindNotFound, "see `understudy points list --vault "+v.Dir()+"`")
 	}
 	switch len(groups) {
 	case 0:
-		return "", dr.WithHint(fmt.Errorf("vault %s: nothing is in it yet", v.URL), dr.KindNotFound,
+		return "", dr.WithHint(fmt.Errorf("vault %s: nothing is in it yet", v.Dir()), dr.KindNotFound,
 			"understudy protect FILE --vault "+v.Dir())
 	case 1:
 		return groups[0], nil
 	}
-	return "", dr.WithHint(fmt.Errorf("vault %s holds %d groups: %v", v.URL, len(groups), groups), dr.KindInvalid, "choose one with --group NAME")
+	return "", dr.WithHint(fmt.Errorf("vault %s holds %d groups: %s", v.Dir(), len(groups), strings.Join(groups, ", ")), dr.KindInvalid, "choose one with --group NAME")
 }
 
 // Dir is the vault's place as a person writes it.
-func (v *Opened) Dir() string {
-	if dir, ok := registry.Folder(v.URL); ok {
-		return dir
-	}
-	return v.URL
-}
+func (v *Opened) Dir() string { return Place{URL: v.URL}.String() }

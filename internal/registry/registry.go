@@ -37,14 +37,25 @@ type Provider struct {
 	Name   string   `json:"name"`
 	About  string   `json:"about"`
 	Config []string `json:"config"` // settings and what they mean
+	Runs   bool     `json:"runs"`   // machines can be recovered there
 }
 
 // Providers lists the kinds of site.
 func Providers() []Provider {
 	return []Provider{
-		{"image", "disk image files, captured and never run", []string{"machine.NAME=FILE[,FILE]"}},
-		{"qemu", "QEMU machines on this host, described in DIR/machines/*.yaml", []string{"dir=DIR", "accel=kvm|tcg"}},
+		{"image", "disk image files, captured and never run", []string{"machine.NAME=FILE[,FILE]"}, false},
+		{"qemu", "QEMU machines on this host, described in DIR/machines/*.yaml", []string{"dir=DIR", "accel=kvm|tcg"}, true},
 	}
+}
+
+// CanRun reports whether machines can be recovered to a site.
+func CanRun(s dr.Site) bool {
+	for _, p := range Providers() {
+		if p.Name == s.Provider {
+			return p.Runs
+		}
+	}
+	return true
 }
 
 // Check says what is wrong with a site's configuration, without opening it.

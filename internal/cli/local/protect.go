@@ -34,12 +34,29 @@ type ProtectRequest struct {
 // leaseTTL is how long a killed protect keeps the next one waiting.
 const leaseTTL = 30 * time.Second
 
+// Check looks at disk image files as Protect would take them, so that a mistyped name does not make a vault.
+func Check(ctx context.Context, req ProtectRequest) error {
+	group := req.name()
+	driver, err := registry.Files(group, req.Files, registry.Options{})
+	if err == nil {
+		_, err = driver.Machines(ctx)
+	}
+	if err != nil {
+		return fmt.Errorf("protect %s: %w", group, err)
+	}
+	return nil
+}
+
+func (r ProtectRequest) name() string {
+	if r.Group != "" {
+		return r.Group
+	}
+	return registry.DiskName(r.Files[0])
+}
+
 // Protect sends what changed in disk image files to a vault as one recovery point.
 func Protect(ctx context.Context, o keyring.Opener, v *keyring.Opened, req ProtectRequest) (group string, res replicate.Result, err error) {
-	group = req.Group
-	if group == "" {
-		group = registry.DiskName(req.Files[0])
-	}
+	group = req.name()
 	dir := filepath.Join(o.Homes.State, "files", v.ID())
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return group, res, fmt.Errorf("protect %s: %w", group, err)
@@ -52,10 +69,6 @@ func Protect(ctx context.Context, o keyring.Opener, v *keyring.Opened, req Prote
 	driver, err := registry.Files(group, files, registry.Options{Dir: filepath.Join(dir, group+".image"), Now: o.Now, Logger: o.Logger})
 	if err != nil {
 		return group, res, err
-	}
-	// Looked at before the lease is taken, so that a mistyped name leaves nothing in the vault.
-	if _, err := driver.Machines(ctx); err != nil {
-		return group, res, fmt.Errorf("protect %s: %w", group, err)
 	}
 	lease, err := v.Acquire(ctx, group, filesSite, holder(), leaseTTL)
 	if err != nil {
@@ -107,9 +120,6 @@ func checkFiles(record, group string, req ProtectRequest) ([]string, error) {
 		abs, err := filepath.Abs(f)
 		if err != nil {
 			return nil, fmt.Errorf("protect %s: %w", f, err)
-		}
-		if _, err := os.Stat(abs); err != nil {
-			return nil, dr.WithHint(fmt.Errorf("protect: %w", err), dr.KindNotFound, "check the file's name")
 		}
 		files = append(files, abs)
 	}

@@ -23,7 +23,7 @@ const (
 )
 
 // ErrChecks says that a run or an examination came to its end and found something wrong.
-var ErrChecks = errors.New("checks failed")
+var ErrChecks = errors.New("failed")
 
 // ExitCode returns the exit code for an error.
 func ExitCode(err error) int {

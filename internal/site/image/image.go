@@ -181,8 +181,13 @@ func (d *Driver) Hydrate(_ context.Context, machine string, _ func(done, total i
 // Probe is refused.
 func (d *Driver) Probe(_ context.Context, machine string, _ dr.Probe) error { return refuse(machine) }
 
-// Delete is refused: the site created none of its files.
-func (d *Driver) Delete(_ context.Context, machine string) error { return refuse(machine) }
+// Delete of a machine that is there is refused, since the site created none of its files.
+func (d *Driver) Delete(_ context.Context, machine string) error {
+	if _, there := d.cfg.Machines[machine]; !there {
+		return nil
+	}
+	return refuse(machine)
+}
 
 // Fence needs no act: nothing of the site can start.
 func (d *Driver) Fence(context.Context, string, bool, string) error { return nil }

@@ -1,0 +1,66 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"understudy/internal/cli/out"
+	"understudy/internal/demo"
+)
+
+func (a *App) demoCommand() *cobra.Command {
+	var o demo.Options
+	var end string
+	c := &cobra.Command{
+		Use: "demo [--keep]", Short: "Show a site dying and its machines coming back, on this machine", Args: cobra.NoArgs,
+		Long: `Starts two tiny machines at a site, east, replicates them, rehearses a failover, kills the site in mid-write,
+fails over to another site, west, and checks every record that the recovered database has against those that
+were acknowledged. Takes up to three minutes and leaves nothing behind. Everything stays below one temporary
+folder and on the loopback address.
+
+With -o json the story goes to standard error, and standard output is one JSON object:
+ok, acknowledged, recovered, lost, rpoSeconds, rtoSeconds, bytesMoved, checks.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			if end != "" {
+				return demo.End(end)
+			}
+			program, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			o.Program, o.JSON, o.Out, o.Story = program, a.Format == out.JSON, a.Out, a.Out
+			if o.JSON {
+				o.Story = a.Err
+			}
+			if o.Guest, err = guestDir(o.Guest); err != nil {
+				return err
+			}
+			a.OnInterrupt("taking everything down; press Ctrl-C again to leave it as it is")
+			_, err = demo.Run(c.Context(), o)
+			if errors.Is(err, demo.ErrFailed) {
+				return fmt.Errorf("demo: %w", out.ErrChecks)
+			}
+			return err
+		},
+	}
+	c.Flags().BoolVar(&o.Keep, "keep", false, "leave everything running to play with")
+	c.Flags().StringVar(&o.Guest, "guest", os.Getenv("UNDERSTUDY_GUEST_DIR"), "folder of the guest's files, built there when missing (default: in the user's cache folder)")
+	c.Flags().StringVar(&end, "end", "", "take down the demonstration that was kept in this folder")
+	return c
+}
+
+// guestDir is where the guest's files are kept between demonstrations.
+func guestDir(set string) (string, error) {
+	if set != "" {
+		return set, nil
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return "", fmt.Errorf("demo: %w", err)
+	}
+	return filepath.Join(cache, "understudy", "guest"), nil
+}
