@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -236,7 +237,7 @@ func (d *demo) rehearse(ctx context.Context) error {
 	if run, err = d.waitRun(ctx, run); err != nil {
 		return err
 	}
-	d.say("point %s runs at west after %.1f s; east goes on", run.Point, time.Since(began).Seconds())
+	d.say("point %v runs at west after %.1f s; east goes on", run.Result["point"], time.Since(began).Seconds())
 	during, err := d.client.Points(ctx, group)
 	if err != nil {
 		return err
@@ -286,6 +287,12 @@ func (d *demo) disaster(ctx context.Context, east *till) error {
 
 // killEast ends the site's processes without warning and takes its files away. It returns when.
 func (d *demo) killEast(ctx context.Context, east *till) (time.Time, error) {
+	// Disasters keep no schedule: the kill comes at a random moment between two cycles.
+	select {
+	case <-ctx.Done():
+		return time.Time{}, ctx.Err()
+	case <-time.After(rand.N(RPO)):
+	}
 	if err := east.waitFor(ctx, east.newest()+3); err != nil {
 		return time.Time{}, err
 	}

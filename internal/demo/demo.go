@@ -84,7 +84,7 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 		return Summary{}, err
 	}
 	err = d.play(ctx)
-	if o.Keep && err == nil {
+	if o.Keep {
 		d.summary.Folder = d.dir
 		d.explainKeep()
 	} else {

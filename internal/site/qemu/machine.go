@@ -129,7 +129,7 @@ func (m *machine) monitor(ctx context.Context) (*qmp.Client, error) {
 
 		c, err := m.dial(ctx)
 		m.mu.Lock()
-		m.client, m.dialing = c, nil
+		m.client, m.dialing = c, nil // nobody else sets the client while dialing is set
 		m.mu.Unlock()
 		close(done)
 		if err != nil {

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"understudy/internal/dr"
-	"understudy/internal/site/qemu/qmp"
 )
 
 const (
@@ -180,18 +179,18 @@ func (m *machine) greet(ctx context.Context, exited <-chan struct{}) error {
 		case <-ctx.Done():
 		}
 	}()
-	c, err := qmp.Dial(ctx, m.d.socket(m.name, "qmp"))
-	if err != nil {
-		return err
+	// Through monitor, which lets nobody else dial meanwhile: QEMU serves one client, and a second one would wait for ever.
+	for {
+		_, err := m.monitor(ctx)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return errors.Join(context.Cause(ctx), err)
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
-	m.mu.Lock()
-	old := m.client
-	m.client = c
-	m.mu.Unlock()
-	if old != nil {
-		_ = old.Close()
-	}
-	return nil
 }
 
 // listen makes a socket before QEMU runs, which inherits it: a client can connect at once and is served when QEMU is
