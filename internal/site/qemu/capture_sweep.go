@@ -57,6 +57,7 @@ func (m *machine) sweep(ctx context.Context, c *qmp.Client, left bool) error {
 			return err
 		}
 		if have[node("cbw", i)] {
+			// QEMU 7.2 dies when a device is given the node that it has.
 			var drive string
 			if err := c.Run(ctx, "qom-get", map[string]any{"path": d.Path, "property": "drive"}, &drive); err != nil {
 				return err
