@@ -226,7 +226,8 @@ func (a *App) vaultCompactCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "compact [--vault] DIR --keep TIERS", Short: "Drop recovery points that retention does not keep, and merge what is left",
 		Long: `Drop the recovery points that the tiers do not keep, merge what is left so that any point opens quickly, and delete what was
-replaced earlier. Without --keep nothing is dropped. The key is needed. A controller does this for its groups by itself.`,
+replaced earlier. Without --keep nothing is dropped. The key is needed, and the
+group must not be in the hands of a running controller.`,
 		Example: `  understudy vault compact ./v --keep "all for 1h, 5m for 1d, 1h for 7d, 1d for 30d"`,
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
