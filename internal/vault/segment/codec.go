@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"sync"
 
+	"github.com/klauspost/compress/s2"
 	"github.com/klauspost/compress/zstd"
 	"github.com/zeebo/blake3"
 )
@@ -24,8 +25,8 @@ type Codec struct {
 	workers  int
 }
 
-// sealedSize is enough for any sealed frame, and for the compressor to overshoot without growing its buffer.
-const sealedSize = FrameSize + 4096
+// sealedSize is enough for any sealed frame, and for a compressor to overshoot without growing its buffer.
+const sealedSize = FrameSize + FrameSize/4
 
 type (
 	rawBuffer    [FrameSize]byte
@@ -64,12 +65,60 @@ func (c *Codec) Buffer() *[FrameSize]byte { return (*[FrameSize]byte)(c.raw.Get(
 // Release takes back a buffer of Buffer.
 func (c *Codec) Release(b *[FrameSize]byte) { c.raw.Put((*rawBuffer)(b)) }
 
+// A Coding says how a frame's blocks are stored before they are sealed. Values are part of the format.
+type Coding uint8
+
+// Codings.
+const (
+	Raw Coding = iota
+	Zstd
+	Snappy // weaker than zstd and several times as fast: for when the processor is the bottleneck
+)
+
+// encode codes src into the start of buf, or leaves it as it is where that saves too little.
+func (c *Codec) encode(buf *sealedBuffer, src []byte, fast bool) ([]byte, Coding) {
+	if fast {
+		if out := s2.EncodeSnappy(buf[:], src); worthwhile(len(out), len(src)) {
+			return out, Snappy
+		}
+		return append(buf[:0], src...), Raw
+	}
+	if out, smaller := c.compress(buf[:0], src); smaller {
+		return out, Zstd
+	}
+	return append(buf[:0], src...), Raw
+}
+
+// decode is the reverse of encode; dst must have the plain length.
+func (c *Codec) decode(dst, src []byte, coding Coding) error {
+	switch coding {
+	case Zstd:
+		return c.decompress(dst, src)
+	case Snappy:
+		if n, err := s2.DecodedLen(src); err != nil || n != len(dst) {
+			return corrupt("decompress: %d bytes, expected %d", n, len(dst))
+		}
+		if _, err := s2.Decode(dst, src); err != nil {
+			return corrupt("decompress: %w", err)
+		}
+		return nil
+	}
+	if len(src) != len(dst) {
+		return corrupt("%d bytes, expected %d", len(src), len(dst))
+	}
+	copy(dst, src)
+	return nil
+}
+
+// worthwhile tells whether compression saves at least a sixteenth.
+func worthwhile(stored, plain int) bool { return stored < plain-plain/16 }
+
 // compress appends src, compressed, to dst, or returns false when that saves less than a sixteenth.
 func (c *Codec) compress(dst, src []byte) ([]byte, bool) {
 	e := c.encoders.Get().(*zstd.Encoder)
 	out := e.EncodeAll(src, dst)
 	c.encoders.Put(e)
-	return out, len(out)-len(dst) < len(src)-len(src)/16
+	return out, worthwhile(len(out)-len(dst), len(src))
 }
 
 // decompress decodes src into dst, which it must fill exactly.
@@ -182,16 +231,13 @@ type Frame struct {
 	Offset int64  // in its object
 	Stored int    // bytes, sealed
 	Blocks int
-	Zstd   bool
+	Coding Coding
 }
 
-// sealFrame seals raw into buf and returns the sealed bytes.
-func (c *Codec) sealFrame(s *Sealer, buf *sealedBuffer, raw []byte, number uint64) (sealed []byte, compressed bool) {
-	out, smaller := c.compress(buf[:0], raw)
-	if !smaller {
-		out = append(buf[:0], raw...)
-	}
-	return s.seal(out, number), smaller
+// sealFrame codes and seals raw into buf and returns the sealed bytes.
+func (c *Codec) sealFrame(s *Sealer, buf *sealedBuffer, raw []byte, number uint64, fast bool) (sealed []byte, coding Coding) {
+	out, coding := c.encode(buf, raw, fast)
+	return s.seal(out, number), coding
 }
 
 // OpenFrame decodes a frame that was read into sealed, which it overwrites, into dst, which must have the frame's plain length.
@@ -203,15 +249,8 @@ func (c *Codec) OpenFrame(s *Sealer, f Frame, sealed, dst []byte) error {
 	if len(dst) != f.Blocks*BlockSize {
 		return corrupt("frame %d: %d bytes expected, frame has %d blocks", f.Number, len(dst), f.Blocks)
 	}
-	if f.Zstd {
-		if err := c.decompress(dst, b); err != nil {
-			return fmt.Errorf("frame %d: %w", f.Number, err)
-		}
-		return nil
+	if err := c.decode(dst, b, f.Coding); err != nil {
+		return fmt.Errorf("frame %d: %w", f.Number, err)
 	}
-	if len(b) != len(dst) {
-		return corrupt("frame %d: %d bytes, expected %d", f.Number, len(b), len(dst))
-	}
-	copy(dst, b)
 	return nil
 }

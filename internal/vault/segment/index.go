@@ -17,7 +17,7 @@ type Index struct {
 // PartFrames describes the frames of one object: its own (Part is the number in the segment's header) or a part's.
 type PartFrames struct {
 	Part   uint32
-	Frames []uint32 // bits 0-23 stored length, 24-29 number of blocks less 1, 31 compressed
+	Frames []uint32 // bits 0-23 stored length, 24-29 number of blocks less 1, 30 Snappy, 31 zstd
 }
 
 // DiskRuns holds what a segment knows of a disk. All disks of the group are listed, changed or not: blocks beyond Size,
@@ -28,16 +28,25 @@ type DiskRuns struct {
 	Runs []Run
 }
 
-func frameWord(stored, blocks int, compressed bool) uint32 {
+func frameWord(stored, blocks int, coding Coding) uint32 {
 	w := uint32(stored) | uint32(blocks-1)<<24
-	if compressed {
+	switch coding {
+	case Zstd:
 		w |= 1 << 31
+	case Snappy:
+		w |= 1 << 30
 	}
 	return w
 }
 
-func frameOf(w uint32) (stored, blocks int, compressed bool) {
-	return int(w & (1<<24 - 1)), int(w>>24&63) + 1, w>>31 != 0
+func frameOf(w uint32) (stored, blocks int, coding Coding) {
+	switch w >> 30 {
+	case 2:
+		coding = Zstd
+	case 1:
+		coding = Snappy
+	}
+	return int(w & (1<<24 - 1)), int(w>>24&63) + 1, coding
 }
 
 // Disk returns the runs of a disk, or nil.
@@ -189,7 +198,7 @@ func DecodeIndex(b []byte) (*Index, error) {
 		for i := range p.Frames {
 			w := binary.LittleEndian.Uint32(words[4*i:])
 			stored, k, _ := frameOf(w)
-			if stored <= sealOverhead || stored > FrameSize+sealOverhead || w>>30&1 != 0 {
+			if stored <= sealOverhead || stored > FrameSize+sealOverhead || w>>30 == 3 {
 				return nil, corrupt("index: frame of %d bytes", stored)
 			}
 			p.Frames[i] = w
@@ -315,8 +324,8 @@ func (l *Locator) Find(n uint32) (part int, f Frame) {
 	part = sort.Search(len(l.first), func(i int) bool { return l.first[i] > n }) - 1
 	// Parts without frames share their first number with the next part; Search has then skipped to the last of them.
 	i := n - l.first[part]
-	stored, blocks, compressed := frameOf(l.parts[part].Frames[i])
-	return part, Frame{Number: uint64(i), Offset: l.offsets[part][i], Stored: stored, Blocks: blocks, Zstd: compressed}
+	stored, blocks, coding := frameOf(l.parts[part].Frames[i])
+	return part, Frame{Number: uint64(i), Offset: l.offsets[part][i], Stored: stored, Blocks: blocks, Coding: coding}
 }
 
 // Length is the number of bytes of all frames of a part.

@@ -234,7 +234,7 @@ func TestFlatten(t *testing.T) {
 
 func TestIndexRoundTrip(t *testing.T) {
 	x := &Index{
-		Parts: []PartFrames{{Part: 1, Frames: []uint32{frameWord(100, 64, true), frameWord(5000, 3, false)}}, {Part: 4}, {Part: 7, Frames: []uint32{frameWord(40, 1, true)}}},
+		Parts: []PartFrames{{Part: 1, Frames: []uint32{frameWord(100, 64, Zstd), frameWord(5000, 3, Raw)}}, {Part: 4}, {Part: 7, Frames: []uint32{frameWord(40, 1, Snappy)}}},
 		Disks: []DiskRuns{
 			{ID: dbData, Size: 1 << 30, Runs: []Run{{Block: 5, Count: 66, Frame: 0, Offset: 1}, {Block: 100, Count: 1 << 17, Zero: true}}},
 			{ID: webRoot, Size: 5000, Runs: []Run{{Block: 1, Count: 1, Frame: 2}}},
@@ -362,7 +362,7 @@ func FuzzTrailer(f *testing.F) {
 }
 
 func FuzzIndex(f *testing.F) {
-	x := &Index{Parts: []PartFrames{{Frames: []uint32{frameWord(100, 64, true), frameWord(99, 2, true)}}},
+	x := &Index{Parts: []PartFrames{{Frames: []uint32{frameWord(100, 64, Zstd), frameWord(99, 2, Snappy)}}},
 		Disks: []DiskRuns{{ID: dbData, Size: 1 << 20, Runs: []Run{{Block: 1, Count: 65}, {Block: 70, Count: 3, Zero: true}}}}}
 	f.Add(x.Encode())
 	f.Fuzz(func(t *testing.T, b []byte) {
@@ -389,14 +389,50 @@ func FuzzIndex(f *testing.F) {
 	})
 }
 
+func TestFrameCodings(t *testing.T) {
+	c := testCodec(t)
+	s := NewSealer(testKey, Digest{9}, 3)
+	noise := make([]byte, FrameSize)
+	rand.NewChaCha8([32]byte{1}).Read(noise)
+	for _, tc := range []struct {
+		name  string
+		plain []byte
+		fast  bool
+		want  Coding
+	}{
+		{"text, time to spare", text(FrameSize), false, Zstd},
+		{"text, in haste", text(FrameSize), true, Snappy},
+		{"noise, time to spare", noise, false, Raw},
+		{"noise, in haste", noise, true, Raw},
+	} {
+		sealed, coding := c.sealFrame(s, new(sealedBuffer), tc.plain, 1, tc.fast)
+		if coding != tc.want {
+			t.Errorf("%s: coding %d, want %d", tc.name, coding, tc.want)
+		}
+		word := frameWord(len(sealed), len(tc.plain)/BlockSize, coding)
+		if n, blocks, back := frameOf(word); n != len(sealed) || blocks != len(tc.plain)/BlockSize || back != coding {
+			t.Errorf("%s: the frame's word says %d, %d, %d", tc.name, n, blocks, back)
+		}
+		got := make([]byte, len(tc.plain))
+		if err := c.OpenFrame(s, Frame{Number: 1, Stored: len(sealed), Blocks: len(tc.plain) / BlockSize, Coding: coding}, sealed, got); err != nil {
+			t.Errorf("%s: %v", tc.name, err)
+		}
+		if !bytes.Equal(got, tc.plain) {
+			t.Errorf("%s: the frame came back different", tc.name)
+		}
+	}
+}
+
 func FuzzFrame(f *testing.F) {
 	c := testCodec(f)
 	s := NewSealer(testKey, Digest{9}, 3)
 	buf := new(sealedBuffer)
-	sealed, z := c.sealFrame(s, buf, text(3*BlockSize), 7)
-	f.Add(bytes.Clone(sealed), bytes.Clone(text(3*BlockSize)), uint64(7), uint8(3), z)
-	f.Fuzz(func(t *testing.T, sealed, plain []byte, number uint64, blocks uint8, z bool) {
-		fr := Frame{Number: number, Stored: len(sealed), Blocks: int(blocks), Zstd: z}
+	for _, fast := range []bool{false, true} {
+		sealed, coding := c.sealFrame(s, buf, text(3*BlockSize), 7, fast)
+		f.Add(bytes.Clone(sealed), bytes.Clone(text(3*BlockSize)), uint64(7), uint8(3), uint8(coding))
+	}
+	f.Fuzz(func(t *testing.T, sealed, plain []byte, number uint64, blocks, coding uint8) {
+		fr := Frame{Number: number, Stored: len(sealed), Blocks: int(blocks), Coding: Coding(coding % 3)}
 		dst := make([]byte, int(blocks)*BlockSize)
 		_ = c.OpenFrame(s, fr, bytes.Clone(sealed), dst)
 		// Behind the seal is a decompressor: give it anything.

@@ -66,13 +66,13 @@ type diskWriter struct {
 }
 
 type frameJob struct {
-	number     uint64
-	raw        *rawBuffer
-	blocks     int
-	buf        *sealedBuffer
-	sealed     []byte
-	compressed bool
-	ready      chan struct{}
+	number uint64
+	raw    *rawBuffer
+	blocks int
+	buf    *sealedBuffer
+	sealed []byte
+	coding Coding
+	ready  chan struct{}
 }
 
 // NewWriter writes the header to dst and returns a Writer, which ends with Finish or Abort.
@@ -116,7 +116,10 @@ func (w *Writer) work() {
 	defer w.workers.Done()
 	for j := range w.jobs {
 		j.buf = w.codec.sealed.Get().(*sealedBuffer)
-		j.sealed, j.compressed = w.codec.sealFrame(w.sealer, j.buf, j.raw[:j.blocks*BlockSize], j.number)
+		// Frames that wait say that compression holds up the rest; when the source or the store does, there is time
+		// for the stronger coding.
+		fast := len(w.jobs) > 0
+		j.sealed, j.coding = w.codec.sealFrame(w.sealer, j.buf, j.raw[:j.blocks*BlockSize], j.number, fast)
 		w.codec.raw.Put(j.raw)
 		close(j.ready)
 	}
@@ -131,7 +134,7 @@ func (w *Writer) output() {
 			if _, err := w.dst.Write(j.sealed); err != nil {
 				w.fail(fmt.Errorf("write frame %d: %w", j.number, err))
 			}
-			w.table = append(w.table, frameWord(len(j.sealed), j.blocks, j.compressed))
+			w.table = append(w.table, frameWord(len(j.sealed), j.blocks, j.coding))
 			w.length += int64(len(j.sealed))
 			w.stored.Add(int64(len(j.sealed)))
 		}
