@@ -169,7 +169,7 @@ func (s *seedSink) open() error {
 		return err
 	}
 	up := s.v.upload(s.ctx, partName(s.group, s.j.seed.Seed, n))
-	w, err := segment.NewWriter(up, segment.WriterOptions{Key: s.j.seed.Key, Codec: s.v.codec, Disks: s.disks, Header: segment.Header{
+	w, err := segment.NewWriter(up, segment.WriterOptions{Key: s.j.seed.Key, Codec: s.v.codec, Disks: s.disks, Bulk: true, Header: segment.Header{
 		Format: segment.Format, Object: segment.ObjectPart, Vault: s.v.id, Group: s.group,
 		To:   segment.Position{Epoch: s.to.Epoch, Sequence: s.to.Sequence},
 		Seed: s.j.seed.Seed, Part: n, Salt: randomBytes(16), Key: s.j.seed.Wrapped,

@@ -27,6 +27,9 @@ type WriterOptions struct {
 	Key    Key
 	Codec  *Codec
 	Disks  []DiskSize // all disks of the group
+
+	// Bulk says that a lot comes: frames get the faster coding unless dst holds them up.
+	Bulk bool
 }
 
 // A Writer streams one object. Write and Zero may be called from many goroutines; of two writes of the same block the
@@ -36,6 +39,7 @@ type Writer struct {
 	codec  *Codec
 	sealer *Sealer
 	part   uint32
+	bulk   bool
 	disks  []*diskWriter // sorted
 
 	headerLen int64
@@ -82,7 +86,7 @@ func NewWriter(dst io.Writer, o WriterOptions) (*Writer, error) {
 		return nil, err
 	}
 	w := &Writer{
-		dst: dst, codec: o.Codec, part: o.Header.Part,
+		dst: dst, codec: o.Codec, part: o.Header.Part, bulk: o.Bulk,
 		headerLen: int64(len(header)), header: blake3.Sum256(header),
 		jobs: make(chan *frameJob, o.Codec.workers), order: make(chan *frameJob, 2*o.Codec.workers+2),
 		done: make(chan struct{}), hash: blake3.New(),
@@ -116,13 +120,20 @@ func (w *Writer) work() {
 	defer w.workers.Done()
 	for j := range w.jobs {
 		j.buf = w.codec.sealed.Get().(*sealedBuffer)
-		// Frames that wait say that compression holds up the rest; when the source or the store does, there is time
-		// for the stronger coding.
-		fast := len(w.jobs) > 0
-		j.sealed, j.coding = w.codec.sealFrame(w.sealer, j.buf, j.raw[:j.blocks*BlockSize], j.number, fast)
+		j.sealed, j.coding = w.codec.sealFrame(w.sealer, j.buf, j.raw[:j.blocks*BlockSize], j.number, w.hurry())
 		w.codec.raw.Put(j.raw)
 		close(j.ready)
 	}
+}
+
+// hurry decides between the faster and the stronger coding. Frames that wait say that compression holds up the rest. In
+// bulk, compression, reading and hashing share the processors, which no queue shows; only frames that wait for dst say
+// that there is time to spare.
+func (w *Writer) hurry() bool {
+	if w.bulk {
+		return len(w.order) < cap(w.order)/2
+	}
+	return len(w.jobs) > 0
 }
 
 func (w *Writer) output() {

@@ -47,24 +47,34 @@ func (s *Store) writeTemp(ctx context.Context, r io.Reader) (path string, info f
 	return path, info, nil
 }
 
-func (s *Store) copy(ctx context.Context, w io.Writer, r io.Reader) error {
+// early is how many bytes are written before the system is asked to begin to store them: a large object would otherwise
+// stand still at its end, while all of it goes to the disk at once.
+const early = 4 << 20
+
+func (s *Store) copy(ctx context.Context, f *os.File, r io.Reader) error {
 	buf := s.copies.Get().(*[]byte)
 	defer s.copies.Put(buf)
+	var written, begun int64
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		n, err := r.Read(*buf)
 		if n > 0 {
-			if _, err := w.Write((*buf)[:n]); err != nil {
+			if _, err := f.Write((*buf)[:n]); err != nil {
 				return err
 			}
+			written += int64(n)
 		}
 		if err == io.EOF {
 			return nil
 		}
 		if err != nil {
 			return err
+		}
+		if written-begun >= early {
+			beginWriteback(f, begun, written-begun)
+			begun = written
 		}
 	}
 }
