@@ -34,7 +34,7 @@ func (c *Controller) load(ctx context.Context, group string) (replicate.Work, er
 	cycler := &replicate.Cycler{
 		Driver: driver, Vault: v.Vault, Dir: filepath.Join(c.cfg.Dir, "repl", v.ID()), Now: c.cfg.Now, Logger: c.log,
 	}
-	return replicate.Work{Group: g, RPO: policy.RPO, Cycler: cycler}, nil
+	return replicate.Work{Group: g, RPO: policy.RPO, Keep: policy.Keep, Cycler: cycler}, nil
 }
 
 // dirtyStatus collects changes of status until they are saved together: the scheduler must not wait for the disk.

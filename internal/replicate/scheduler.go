@@ -36,12 +36,16 @@ type Status struct {
 	Progress  Progress
 	NextDue   time.Time
 	Failures  int // in a row
+	// Warning says what is wrong without keeping replication from going on, such as retention that fails.
+	Warning     string
+	WarningHint string
 }
 
 // Work is what the scheduler needs to run a cycle of a group.
 type Work struct {
 	Group  dr.Group
 	RPO    time.Duration
+	Keep   []dr.Tier // which recovery points stay; all when empty
 	Cycler *Cycler
 }
 
@@ -51,6 +55,8 @@ type SchedulerConfig struct {
 	Holder string
 	// Workers is how many cycles run at once; 0 means 4.
 	Workers int
+	// Compactors is how many groups' recovery points are thinned out at once, beside the cycles; 0 means 1.
+	Compactors int
 	// Load returns what is needed to run a group's next cycle. It is called before each, so that changes take hold.
 	Load func(ctx context.Context, group string) (Work, error)
 	// OnStatus, when set, is told each change of a group's status, from any goroutine, and must not block.
@@ -61,7 +67,8 @@ type SchedulerConfig struct {
 
 // A Scheduler runs the cycles of many groups. A group never has two cycles at once. Cycles are started so that the
 // newest recovery point stays younger than the objective: the next begins one objective after the last one began,
-// or at once if that took longer (its source is then the limit, and the lag shows it).
+// or at once if that took longer (its source is then the limit, and the lag shows it). Beside the cycles it lets go of
+// the recovery points that the group's policy does not keep.
 type Scheduler struct {
 	cfg   SchedulerConfig
 	mu    sync.Mutex
@@ -70,6 +77,9 @@ type Scheduler struct {
 	wake  chan struct{}
 	slots chan struct{}
 	wg    sync.WaitGroup
+
+	compactions []*job // that wait for their turn
+	compacting  int    // under way
 }
 
 // job is one group. Its fields are guarded by the scheduler's lock.
@@ -81,9 +91,13 @@ type job struct {
 	index   int // in the heap; -1 when not waiting
 	cancel  context.CancelFunc
 	idle    chan struct{} // closed when no cycle runs
-	lease   *vault.Lease
 	waiters []chan outcome
 	next    []chan outcome // waiters for the cycle after the one that runs
+
+	retention retention
+
+	leasing sync.Mutex // guards lease, also while it is renewed; taken before no other lock
+	lease   *vault.Lease
 }
 
 type outcome struct {
@@ -95,6 +109,9 @@ type outcome struct {
 func NewScheduler(cfg SchedulerConfig) *Scheduler {
 	if cfg.Workers == 0 {
 		cfg.Workers = 4
+	}
+	if cfg.Compactors == 0 {
+		cfg.Compactors = 1
 	}
 	return &Scheduler{
 		cfg: cfg, jobs: map[string]*job{}, wake: make(chan struct{}, 1), slots: make(chan struct{}, cfg.Workers),
@@ -112,6 +129,7 @@ func (s *Scheduler) Add(group string, paused bool) {
 	close(idle)
 	j := &job{name: group, paused: paused, index: -1, idle: idle}
 	j.status = Status{Group: group, State: StateWaiting, NextDue: s.cfg.Now()}
+	j.retention.since = s.cfg.Now()
 	s.jobs[group] = j
 	if paused {
 		j.status.State = StatePaused
@@ -120,7 +138,7 @@ func (s *Scheduler) Add(group string, paused bool) {
 	s.enqueue(j)
 }
 
-// Remove ends the care for a group and waits until no cycle of it runs.
+// Remove ends the care for a group and waits until nothing of it runs.
 func (s *Scheduler) Remove(ctx context.Context, group string) error {
 	if err := s.Pause(ctx, group); err != nil {
 		return err
@@ -133,7 +151,7 @@ func (s *Scheduler) Remove(ctx context.Context, group string) error {
 	return s.release(ctx, j)
 }
 
-// Pause stops replication of a group: a running cycle is given up, and no other starts until Resume.
+// Pause stops replication of a group: what runs is given up, and nothing starts until Resume.
 func (s *Scheduler) Pause(ctx context.Context, group string) error {
 	s.mu.Lock()
 	j, err := s.job(group)
@@ -149,14 +167,20 @@ func (s *Scheduler) Pause(ctx context.Context, group string) error {
 	if j.cancel == nil {
 		s.setState(j, StatePaused)
 	}
-	idle := j.idle
-	s.mu.Unlock()
-	select {
-	case <-idle:
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("pause %s: %w", group, ctx.Err())
+	ends := []chan struct{}{j.idle}
+	if j.retention.cancel != nil {
+		j.retention.cancel()
+		ends = append(ends, j.retention.done)
 	}
+	s.mu.Unlock()
+	for _, end := range ends {
+		select {
+		case <-end:
+		case <-ctx.Done():
+			return fmt.Errorf("pause %s: %w", group, ctx.Err())
+		}
+	}
+	return nil
 }
 
 // Resume goes on with a paused group; a cycle is due at once.
@@ -221,12 +245,13 @@ func (s *Scheduler) job(group string) (*job, error) {
 	return j, nil
 }
 
-// Run starts cycles as they fall due until ctx ends, then gives up those that run and waits for them.
+// Run starts cycles and compactions as they fall due until ctx ends, then gives up those that run and waits for them.
 func (s *Scheduler) Run(ctx context.Context) error {
 	defer s.stop(ctx)
 	timer := time.NewTimer(time.Hour)
 	defer timer.Stop()
 	for {
+		s.startCompactions(ctx)
 		timer.Reset(s.startDue(ctx))
 		select {
 		case <-ctx.Done():
@@ -265,12 +290,15 @@ func (s *Scheduler) startDue(ctx context.Context) time.Duration {
 func (s *Scheduler) runCycle(ctx context.Context, j *job) {
 	defer s.wg.Done()
 	began := s.cfg.Now()
-	res, rpo, err := s.cycle(ctx, j)
+	res, work, err := s.cycle(ctx, j)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	j.cancel()
 	j.cancel = nil
-	s.settle(j, began, rpo, res, err)
+	s.settle(j, began, work.RPO, res, err)
+	if err == nil {
+		s.made(j, work, res)
+	}
 	for _, w := range j.waiters {
 		w <- outcome{res, err}
 	}
@@ -322,20 +350,20 @@ func retryAfter(failures int) time.Duration {
 	return d*3/4 + rand.N(d/2)
 }
 
-func (s *Scheduler) cycle(ctx context.Context, j *job) (Result, time.Duration, error) {
+func (s *Scheduler) cycle(ctx context.Context, j *job) (Result, Work, error) {
 	work, err := s.cfg.Load(ctx, j.name)
 	if err != nil {
-		return Result{}, 0, fmt.Errorf("replicate %s: %w", j.name, err)
+		return Result{}, work, fmt.Errorf("replicate %s: %w", j.name, err)
 	}
 	lease, err := s.lease(ctx, j, work)
 	if err != nil {
-		return Result{}, 0, fmt.Errorf("replicate %s: %w", j.name, err)
+		return Result{}, work, fmt.Errorf("replicate %s: %w", j.name, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go keepLease(ctx, cancel, lease, s.cfg.Logger)
 	res, err := work.Cycler.Cycle(ctx, lease, work.Group, CycleOptions{Progress: func(p Progress) { s.progress(j, p) }})
-	return res, work.RPO, err
+	return res, work, err
 }
 
 // LeaseTTL is how long a controller may be silent before another may replicate its groups.
@@ -343,20 +371,27 @@ const LeaseTTL = 60 * time.Second
 
 // lease returns the group's lease, renewed. A lease is kept between cycles and is the scheduler's alone.
 func (s *Scheduler) lease(ctx context.Context, j *job, work Work) (*vault.Lease, error) {
+	j.leasing.Lock()
+	defer j.leasing.Unlock()
 	if j.lease != nil && j.lease.Valid() {
 		if err := j.lease.Renew(ctx); err == nil {
 			return j.lease, nil
 		}
 	}
+	return s.acquire(ctx, j, work)
+}
+
+// acquire takes a new lease, which ends the one before. The lease's lock is held.
+func (s *Scheduler) acquire(ctx context.Context, j *job, work Work) (*vault.Lease, error) {
 	lease, err := work.Cycler.Vault.Acquire(ctx, j.name, work.Group.Site, s.cfg.Holder, LeaseTTL)
 	if err != nil {
 		return nil, err
 	}
-	j.lease = lease // only the one cycle under way touches it
+	j.lease = lease
 	return lease, nil
 }
 
-// keepLease renews a lease while a cycle runs and ends the cycle when that is no longer possible.
+// keepLease renews a lease while it is being used and ends the use when that is no longer possible.
 func keepLease(ctx context.Context, cancel context.CancelFunc, lease *vault.Lease, log *slog.Logger) {
 	tick := time.NewTicker(LeaseTTL / 4)
 	defer tick.Stop()
@@ -380,7 +415,7 @@ func (s *Scheduler) progress(j *job, p Progress) {
 	s.mu.Unlock()
 }
 
-// stop waits for running cycles, which ctx has ended, and gives leases back.
+// stop waits for what runs, which ctx has ended, and gives leases back.
 func (s *Scheduler) stop(ctx context.Context) {
 	s.wg.Wait()
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
@@ -399,6 +434,8 @@ func (s *Scheduler) stop(ctx context.Context) {
 }
 
 func (s *Scheduler) release(ctx context.Context, j *job) error {
+	j.leasing.Lock()
+	defer j.leasing.Unlock()
 	if j.lease == nil || !j.lease.Valid() {
 		return nil
 	}
@@ -415,6 +452,11 @@ func (s *Scheduler) setState(j *job, state string) {
 		state = StateFailing
 	}
 	j.status.State = state
+	s.told(j)
+}
+
+// told passes a group's status on. The lock is held.
+func (s *Scheduler) told(j *job) {
 	if s.cfg.OnStatus != nil {
 		s.cfg.OnStatus(j.status)
 	}

@@ -20,7 +20,7 @@ import (
 	"filippo.io/age"
 )
 
-const wokenTTL = 300 * time.Millisecond
+const wokenTTL = time.Second
 
 // TestWokenWriter stops a process with SIGSTOP in the middle of a point for longer than its lease, lets another holder
 // go on, and wakes it: its point is refused, and history is the other's.
