@@ -240,9 +240,11 @@ func (c *Controller) resume(ctx context.Context) error {
 // Serve replicates and recovers until ctx ends, then ends cleanly: cycles under way are given up, machines keep running.
 func (c *Controller) Serve(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.Go(func() error { c.adopt(ctx); return nil })
 	g.Go(func() error { return c.scheduler.Run(ctx) })
 	g.Go(func() error { return c.saveStatus(ctx) })
 	g.Go(func() error { return c.reconcile(ctx) })
+	g.Go(func() error { return c.tidy(ctx) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():
@@ -255,6 +257,20 @@ func (c *Controller) Serve(ctx context.Context) error {
 		return err
 	}
 	return nil
+}
+
+// adopt opens every site, also those that no group needs now: a guest that an earlier controller left standing still in
+// the middle of a capture goes on when its site is opened.
+func (c *Controller) adopt(ctx context.Context) {
+	sites, err := c.store.Sites(ctx)
+	if err != nil && ctx.Err() == nil {
+		c.log.Error("list sites", "err", err)
+	}
+	for _, s := range sites {
+		if _, err := c.driver(ctx, s.Name); err != nil && ctx.Err() == nil {
+			c.log.Warn("open site", "site", s.Name, "err", err)
+		}
+	}
 }
 
 // replicates reports whether a group in a state is to be captured.

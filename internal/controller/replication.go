@@ -183,3 +183,22 @@ func (c *Controller) reconcile(ctx context.Context) error {
 		}
 	}
 }
+
+// tidyEvery is how often what is not needed any more is let go of.
+const tidyEvery = 24 * time.Hour
+
+// tidy lets go of what is not needed any more, until ctx ends.
+func (c *Controller) tidy(ctx context.Context) error {
+	tick := time.NewTicker(tidyEvery)
+	defer tick.Stop()
+	for {
+		if err := c.recovery.Tidy(ctx); err != nil && ctx.Err() == nil {
+			c.log.Warn("tidy up", "err", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-tick.C:
+		}
+	}
+}

@@ -126,7 +126,7 @@ func (r *Recovery) Open(ctx context.Context) error {
 		r.o.Logger.Error("serve recovery points again", "error", err)
 	}
 	if err := r.engine.Open(ctx); err != nil {
-		return err
+		return errors.Join(err, r.exports.close())
 	}
 	// A run may have been recorded without reaching the engine.
 	runs, err := r.o.Store.Runs(ctx, store.RunFilter{Active: true, Limit: 100000})
@@ -137,6 +137,18 @@ func (r *Recovery) Open(ctx context.Context) error {
 		return errors.Join(fmt.Errorf("resume runs: %w", err), r.Close())
 	}
 	return nil
+}
+
+// runsKept is how long the engine's record of a run that has ended is kept; what people see of it stays in the store.
+const runsKept = 30 * 24 * time.Hour
+
+// Tidy lets go of what is not needed any more. The controller calls it now and then.
+func (r *Recovery) Tidy(ctx context.Context) error {
+	n, err := r.engine.ForgetEnded(ctx, r.o.Now().Add(-runsKept))
+	if n > 0 {
+		r.o.Logger.Info("forgot runs that ended long ago", "runs", n)
+	}
+	return err
 }
 
 // Close interrupts runs, which go on after the next Open, and stops serving.

@@ -80,6 +80,7 @@ type Engine struct {
 	lease *lease
 
 	mu     sync.Mutex
+	opened bool // and not closed since
 	active map[string]*Run
 }
 
@@ -122,7 +123,9 @@ func (e *Engine) Open(ctx context.Context) (err error) {
 			err = errors.Join(err, e.Close())
 		}
 	}()
-	e.lease, e.db = l, l.db
+	e.mu.Lock()
+	e.lease, e.db, e.dbos, e.opened = l, l.db, nil, true
+	e.mu.Unlock()
 	if _, err := e.db.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS understudy_aborts(run TEXT PRIMARY KEY, reason TEXT NOT NULL) STRICT`); err != nil {
 		return sqlite.Explain(fmt.Errorf("open engine: %w", err))
 	}
@@ -146,16 +149,21 @@ func (e *Engine) Open(ctx context.Context) (err error) {
 	return nil
 }
 
-// Close interrupts the steps under way, waits for them and closes the file. Runs go on after the next Open.
+// Close interrupts the steps under way, waits for them and closes the file. Runs go on after the next Open. It does
+// nothing when the engine is not open.
 func (e *Engine) Close() error {
-	var errs []error
-	if e.dbos != nil {
-		errs = append(errs, dbos.Shutdown(e.dbos, 30*time.Second))
+	e.mu.Lock()
+	opened := e.opened
+	e.opened = false
+	e.mu.Unlock()
+	if !opened {
+		return nil
 	}
-	if e.lease != nil {
-		errs = append(errs, e.lease.release())
+	var err error
+	if e.dbos != nil { // not when Open failed early
+		err = dbos.Shutdown(e.dbos, 30*time.Second)
 	}
-	return errors.Join(errs...)
+	return errors.Join(err, e.lease.release())
 }
 
 // Start begins a run. Starting an ID again is no error and changes nothing, whether the run is under way or has ended.
@@ -198,6 +206,9 @@ func (e *Engine) run(ctx dbos.Context, in input) (string, error) {
 	result, err := f(r)
 	if ctx.Err() != nil || errors.Is(err, ErrInterrupted) {
 		<-ctx.Done()
+		return "", ErrInterrupted
+	}
+	if r.replaced(ctx) {
 		return "", ErrInterrupted
 	}
 	out := Outcome{ID: id, Kind: in.Kind, Err: err}
@@ -342,10 +353,38 @@ func (e *Engine) Forget(ctx context.Context, ids ...string) error {
 	if len(ids) == 0 {
 		return nil
 	}
+	for _, id := range ids {
+		if _, err := e.db.ExecContext(ctx, "DELETE FROM understudy_aborts WHERE run = ?", id); err != nil {
+			return sqlite.Explain(fmt.Errorf("forget runs: %w", err))
+		}
+	}
 	if err := dbos.DeleteWorkflows(e.dbos, ids); err != nil {
 		return sqlite.Explain(fmt.Errorf("forget runs: %w", err))
 	}
 	return nil
+}
+
+// forgetAtOnce is how many runs are forgotten in one transaction.
+const forgetAtOnce = 200
+
+// ForgetEnded removes what the engine keeps of runs that ended at or before a time, and returns how many there were.
+func (e *Engine) ForgetEnded(ctx context.Context, before time.Time) (int, error) {
+	for n := 0; ; {
+		list, err := e.list(dbos.WithFilterCompletedBefore(before), dbos.WithFilterLimit(forgetAtOnce), dbos.WithFilterLoadOutput(false))
+		if err != nil || len(list) == 0 {
+			return n, err
+		}
+		ids := make([]string, len(list))
+		for i, s := range list {
+			if ids[i] = s.ID; s.Active {
+				return n, fmt.Errorf("forget runs: run %s has not ended", s.ID)
+			}
+		}
+		if err := e.Forget(ctx, ids...); err != nil {
+			return n, err
+		}
+		n += len(ids)
+	}
 }
 
 // quiet keeps what DBOS says about itself out of our log, but for what goes wrong.

@@ -23,6 +23,10 @@ func TestMain(m *testing.M) {
 		child(dir)
 		return
 	}
+	if dir := os.Getenv("ENGINE_TEST_SLEEPER"); dir != "" {
+		sleeper(dir)
+		return
+	}
 	os.Exit(m.Run())
 }
 
@@ -287,6 +291,50 @@ func TestOneLeader(t *testing.T) {
 	}
 	if err := second.Close(); err != nil {
 		t.Fatal(err)
+	}
+}
+
+// TestStaleProcessDoesNothing takes the lease away before a step, and after the last one.
+func TestStaleProcessDoesNothing(t *testing.T) {
+	for _, when := range []string{"before a step", "at the end"} {
+		t.Run(when, func(t *testing.T) {
+			l := newLog()
+			lost := make(chan error, 1)
+			o := l.options(filepath.Join(t.TempDir(), "e.db"))
+			o.Lost = func(err error) { lost <- err }
+			e := New(o)
+			sleep := func(now string) {
+				if now == when {
+					e.lease.mu.Lock()
+					e.lease.renewed = time.Now().Add(-time.Hour)
+					e.lease.mu.Unlock()
+				}
+			}
+			e.Register("test", func(r *Run) (any, error) {
+				sleep("before a step")
+				_, err := Do(r, step("s", StepOptions{}, func(context.Context, *Progress) (int, error) {
+					if when == "before a step" {
+						t.Error("the step was executed")
+					}
+					return 0, nil
+				}))
+				sleep("at the end")
+				return nil, err
+			})
+			if err := e.Open(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			if err := e.Start(t.Context(), "r", "test", nil); err != nil {
+				t.Fatal(err)
+			}
+			<-lost
+			if err := e.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if len(l.outcomes) != 0 {
+				t.Errorf("outcome %+v", <-l.outcomes)
+			}
+		})
 	}
 }
 

@@ -263,6 +263,9 @@ func execute[T any](ctx context.Context, r *Run, s Step[T]) (string, error) {
 		if err = r.abortError(); err != nil && !s.Options.Cleanup {
 			break
 		}
+		if r.replaced(ctx) { // it slept since the step before
+			return "", ErrInterrupted
+		}
 		event.Type, event.Attempt = StepStarted, attempt
 		r.e.o.Observe(event)
 		value, err = attemptOnce(ctx, r, s, event)
@@ -282,9 +285,7 @@ func execute[T any](ctx context.Context, r *Run, s Step[T]) (string, error) {
 		return "", ErrInterrupted
 	}
 	// Nothing is recorded once this process may have been replaced: the step is executed again by its successor.
-	if lost := r.e.lease.check(); lost != nil {
-		r.e.lease.lose(lost)
-		<-ctx.Done()
+	if r.replaced(ctx) {
 		return "", ErrInterrupted
 	}
 	rec := record{Error: toRecorded(err)}
@@ -297,6 +298,17 @@ func execute[T any](ctx context.Context, r *Run, s Step[T]) (string, error) {
 	event.Type, event.Err = StepEnded, err
 	r.e.o.Observe(event)
 	return string(text), encodeErr
+}
+
+// replaced reports whether another process may have taken this one's place. It then returns when the engine closes.
+func (r *Run) replaced(ctx context.Context) bool {
+	lost := r.e.lease.check()
+	if lost == nil {
+		return false
+	}
+	r.e.lease.lose(lost)
+	<-ctx.Done()
+	return true
 }
 
 func pause(ctx context.Context, r *Run, cleanup bool, d time.Duration) bool {
