@@ -42,16 +42,21 @@ type capture struct {
 
 	ending sync.Mutex // held while it is ended
 	ended  string     // "committed" or "aborted"
+	broken error      // why a capture that had nothing to read cannot be read
 }
 
 // part is one machine of a capture: live while it runs, still otherwise.
 type part interface {
-	// prepare does what can be done while the guest runs.
+	// prepare looks at the disks and what tracking tells of them, while the guest runs. After it clean reports whether
+	// the disks are still as they were at Since, unless they were written to since prepare began.
 	prepare(ctx context.Context) error
+	clean() bool
+	// build does what else can be done while the guest runs, for an instant to be made.
+	build(ctx context.Context) error
 	// freeze makes the file systems consistent; thaw undoes it and may be called at any time.
 	freeze(ctx context.Context) error
 	thaw(ctx context.Context) error
-	// stop stops the guest, mark makes the instant, cont lets the guest go on.
+	// stop stops the guest, mark makes the instant, cont makes sure that the guest goes on.
 	stop(ctx context.Context) error
 	mark(ctx context.Context) error
 	cont(ctx context.Context) error
@@ -71,7 +76,8 @@ type part interface {
 
 // Capture freezes one instant of all disks of the machines. All running guests of the request stand still for the few
 // milliseconds in which their change tracking is turned over and their disks get a copy-before-write filter, so that
-// the instant is one for all disks of all machines.
+// the instant is one for all disks of all machines. When nothing was written since the request's Since, none of this is
+// done: the capture is of the state of Since, and the guests do not notice it.
 func (d *Driver) Capture(ctx context.Context, req site.CaptureRequest) (site.Capture, error) {
 	c, err := d.capture(ctx, req)
 	if err != nil {
@@ -110,7 +116,7 @@ func (d *Driver) capture(ctx context.Context, req site.CaptureRequest) (_ *captu
 			return nil, err
 		}
 		if m.running() {
-			c.parts = append(c.parts, &live{m: m, req: req, unlock: unlock})
+			c.parts = append(c.parts, &live{c: c, m: m, req: req, unlock: unlock})
 		} else {
 			c.parts = append(c.parts, &still{m: m, req: req, unlock: unlock})
 		}
@@ -133,7 +139,23 @@ func (d *Driver) capture(ctx context.Context, req site.CaptureRequest) (_ *captu
 }
 
 func (c *capture) take(ctx context.Context) error {
+	// A write that ended before this moment is seen by every question asked after it. So when all answers are that
+	// nothing was written, all disks were as at Since at this one moment, whenever each answer came.
+	began := time.Now()
 	if err := c.each(func(p part) error { return p.prepare(ctx) }); err != nil {
+		return err
+	}
+	// Freezing makes guests write what they hold in memory.
+	if !c.req.Freeze && !slices.ContainsFunc(c.parts, func(p part) bool { return !p.clean() }) {
+		c.time = began
+		return c.each(func(p part) error { return p.open(ctx) })
+	}
+	return c.full(ctx)
+}
+
+// full stops the guests for the instant and makes the disks readable as they are then.
+func (c *capture) full(ctx context.Context) error {
+	if err := c.each(func(p part) error { return p.build(ctx) }); err != nil {
 		return err
 	}
 	if err := c.instant(ctx); err != nil {

@@ -21,6 +21,13 @@ func (d *liveDisk) ID() dr.DiskID { return dr.DiskID{Machine: d.lv.m.name, Disk:
 func (d *liveDisk) Size() int64   { return d.disk.Size }
 
 func (d *liveDisk) ReadAt(p []byte, off int64) (int, error) {
+	if !d.lv.built {
+		w, err := d.whole()
+		if err != nil {
+			return 0, viewError(fmt.Errorf("read %s at %d: %w", d.ID(), off, err))
+		}
+		d = w
+	}
 	return readDisk(d.client, d.ID(), d.disk.Size, p, off, nil)
 }
 
@@ -34,6 +41,9 @@ func (d *liveDisk) Changes(ctx context.Context) (site.Changes, error) {
 
 func (d *liveDisk) changes(ctx context.Context) (site.Changes, error) {
 	size := d.disk.Size
+	if !d.lv.built {
+		return site.Changes{}, nil
+	}
 	if d.track.since == "" {
 		extents, err := allocation(ctx, d.client, []dr.Extent{{Length: size}})
 		return site.Changes{Extents: roundExtents(extents, size), Full: true, Reason: d.track.reason}, err

@@ -1,13 +1,10 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
-	"strconv"
 	"strings"
 	"time"
 
@@ -17,27 +14,12 @@ import (
 	"understudy/internal/site/qemu/qmp"
 )
 
-// The block graph of a disk while it is captured; the nodes named us- and the NBD server are the capture's:
-//
-//	virtio-blk ── us-cbw-N ──file── active node (with the bitmaps)
-//	                 │ └────target── us-fleece-N (qcow2, bounded)
-//	NBD export ── us-snap-N (snapshot-access)
-//
-// Before a write reaches the active node, us-cbw-N copies what it overwrites to us-fleece-N; us-snap-N shows the disk
-// as it was when us-cbw-N was inserted. When the copy fails or takes too long, the snapshot breaks and reading it fails,
-// but the guest's write goes on.
-//
-// Removing a filter needs no pause, and QEMU dying takes all of this with it.
-
-const (
-	// fleeceTimeout bounds how long a guest's write waits for the fleece store.
-	fleeceTimeout = 5 * time.Second
-	// trackingGranularity is the area of one bit of change tracking, in bytes.
-	trackingGranularity = 16 << 10
-)
+// trackingGranularity is the area of one bit of change tracking, in bytes.
+const trackingGranularity = 16 << 10
 
 // live captures a running machine.
 type live struct {
+	c      *capture
 	m      *machine
 	req    site.CaptureRequest
 	unlock func() // gives the machine's lock back; nil when it is not held
@@ -49,75 +31,29 @@ type live struct {
 	files      []site.CapturedDisk
 	journal    journal
 
+	// built says that QEMU may hold nodes of this capture. One of a machine that nobody wrote to has none, until
+	// somebody wants to read it nevertheless: then full is a capture with nodes of what still is the same state.
+	built bool
+	full  *live
+
 	goesOn  bool // the guest ran, or stood still because of a dead controller
 	stopped time.Time
+	resumed bool
 	still   time.Duration
 	marked  bool // the instant may have been made
 }
 
 // liveDisk is one disk of a running machine.
 type liveDisk struct {
-	lv    *live
-	index int
-	disk  dr.Disk
-	track tracking
-	grown int64 // size at Since, when it was another; else -1
-
-	persistent bool // its image can keep bitmaps
+	lv     *live
+	index  int
+	disk   dr.Disk
+	active blockNode
+	track  tracking
+	grown  int64 // size at Since, when it was another; else -1
 
 	client *nbd.Client
-	dirty  int64
-}
-
-// journal remembers in a file what a capture changes in QEMU, for the case that this controller does not live to undo it.
-type journal struct {
-	Group  string        `json:"group"`
-	ID     string        `json:"id"`
-	Frozen bool          `json:"frozen,omitempty"`
-	Disks  []journalDisk `json:"disks"`
-}
-
-type journalDisk struct {
-	Path string `json:"path"` // of the block device in QEMU's object tree
-	Node string `json:"node"` // its active node
-}
-
-func (m *machine) journalPath() string { return filepath.Join(m.dir(), "capture.json") }
-
-// fleeceDir is a folder of its own, so that it can be another file system.
-func (m *machine) fleeceDir() string { return filepath.Join(m.dir(), "fleece") }
-
-func (m *machine) fleecePath(i int) string {
-	return filepath.Join(m.fleeceDir(), strconv.Itoa(i)+".qcow2")
-}
-
-func node(kind string, i int) string { return "us-" + kind + "-" + strconv.Itoa(i) }
-
-// blockDevice is an element of query-block.
-type blockDevice struct {
-	Path     string    `json:"qdev"`
-	Inserted blockNode `json:"inserted"`
-}
-
-// blockNode is QEMU's BlockDeviceInfo.
-type blockNode struct {
-	Node    string   `json:"node-name"`
-	Bitmaps []bitmap `json:"dirty-bitmaps"`
-	Image   struct {
-		Filename string `json:"filename"`
-		Format   string `json:"format"`
-		Size     int64  `json:"virtual-size"`
-		Specific struct {
-			Data struct {
-				Compat string `json:"compat"`
-			} `json:"data"`
-		} `json:"format-specific"`
-	} `json:"image"`
-}
-
-// persistent reports whether the node's image can keep bitmaps.
-func (n blockNode) persistent() bool {
-	return n.Image.Format == "qcow2" && n.Image.Specific.Data.Compat != "0.10"
+	dirty  int64 // bytes that changed, as far as tracking tells
 }
 
 func (l *live) prepare(ctx context.Context) error {
@@ -126,42 +62,33 @@ func (l *live) prepare(ctx context.Context) error {
 		return err
 	}
 	l.generation = l.m.generation()
-	if err := l.m.sweep(ctx, l.client, true); err != nil {
+	if err := l.m.sweep(ctx, l.client, true, nil); err != nil {
 		return fmt.Errorf("machine %s: clean up after an earlier capture: %w", l.m.name, err)
 	}
-	if err := l.prepareGraph(ctx); err != nil {
+	if err := l.look(ctx); err != nil {
 		return fmt.Errorf("machine %s: %w", l.m.name, err)
 	}
 	return nil
 }
 
-func (l *live) prepareGraph(ctx context.Context) error {
-	// Adoption has resumed a guest that a dead controller left paused; sweep has too. One that stands still now was
-	// stopped by a person or by QEMU, and stays so.
-	var st runState
-	if err := l.client.Run(ctx, "query-status", nil, &st); err != nil {
-		return err
-	}
-	l.goesOn = st.Running
+// look finds the disks and what their tracking tells.
+func (l *live) look(ctx context.Context) error {
 	var devices []blockDevice
 	if err := l.client.Run(ctx, "query-block", nil, &devices); err != nil {
 		return err
 	}
-	records := l.m.readRecords(l.req.Group)
-	since, known := records[l.req.Since]
-	now := record{Disks: map[string]diskRecord{}}
+	since, known := l.m.readRecords(l.req.Group)[l.req.Since]
 	l.def = l.m.def()
 	l.def.Power = dr.PowerOn
 	l.journal = journal{Group: l.req.Group, ID: l.req.ID}
-	var actives []blockNode
 	for _, disk := range l.def.Disks {
 		id := dr.DiskID{Machine: l.m.name, Disk: disk.Name}
+		old, ok := since.Disks[disk.Name]
 		if disk.Role != dr.RoleDisk {
-			f, err := newBootFile(id, disk.Path, since.Disks[disk.Name].Stamp, l.req.Since)
+			f, err := newBootFile(id, disk.Path, old.Stamp, l.req.Since)
 			if err != nil {
 				return err
 			}
-			now.Disks[disk.Name] = diskRecord{Size: f.size, Stamp: f.stamp}
 			l.files = append(l.files, f)
 			continue
 		}
@@ -170,10 +97,9 @@ func (l *live) prepareGraph(ctx context.Context) error {
 			return err
 		}
 		active := dev.Inserted
-		ld := &liveDisk{lv: l, index: len(l.disks), disk: disk, grown: -1, persistent: active.persistent()}
+		ld := &liveDisk{lv: l, index: len(l.disks), disk: disk, active: active, grown: -1}
 		ld.disk.Size = active.Image.Size
-		ld.track = trackSince(active.Bitmaps, l.req.Group, l.req.Since)
-		old, ok := since.Disks[disk.Name]
+		ld.track = trackSince(active.Bitmaps, l.req.Group, l.req.Since, old.Bitmap)
 		switch {
 		case ld.track.since == "":
 		case !known || !ok:
@@ -181,35 +107,40 @@ func (l *live) prepareGraph(ctx context.Context) error {
 		case old.Size != active.Image.Size:
 			ld.grown = min(old.Size, active.Image.Size)
 		}
-		now.Disks[disk.Name] = diskRecord{Size: active.Image.Size}
 		l.disks = append(l.disks, ld)
 		l.journal.Disks = append(l.journal.Disks, journalDisk{Path: dev.Path, Node: active.Node})
-		actives = append(actives, active)
-	}
-	records[l.req.ID] = now
-	if err := l.m.writeRecords(l.req.Group, records); err != nil {
-		return err
-	}
-	if err := l.m.writeJournal(l.journal); err != nil {
-		return err
-	}
-	var broken []qmp.Action
-	for i, active := range actives {
-		// Stopping a guest flushes its disks: what is flushed now does not prolong the pause.
-		flushFile(active.Image.Filename)
-		for _, name := range l.disks[i].track.broken {
-			broken = append(broken, l.bitmapAction(i, "remove", name, nil))
-		}
-	}
-	if err := l.client.Transaction(ctx, broken...); err != nil {
-		return fmt.Errorf("remove inconsistent bitmaps: %w", err)
-	}
-	for i, active := range actives {
-		if err := l.addFilter(ctx, i, active); err != nil {
-			return fmt.Errorf("disk %s: %w", l.disks[i].disk.Name, err)
-		}
 	}
 	return nil
+}
+
+// remember records by what changes since this capture will be known: by a bitmap of its own or, when nothing is built
+// because the machine is clean, by the bitmap that has recorded nothing yet.
+func (l *live) remember() error {
+	now := record{Disks: map[string]diskRecord{}}
+	for _, v := range l.files {
+		f := v.(*bootFile)
+		now.Disks[f.id.Disk] = diskRecord{Size: f.size, Stamp: f.stamp}
+	}
+	for _, d := range l.disks {
+		r := diskRecord{Size: d.disk.Size}
+		if !l.built {
+			r.Bitmap = d.track.since
+		}
+		now.Disks[d.disk.Name] = r
+	}
+	records := l.m.readRecords(l.req.Group)
+	records[l.req.ID] = now
+	return l.m.writeRecords(l.req.Group, records)
+}
+
+// clean reports whether nothing was written to any disk from Since until look asked.
+func (l *live) clean() bool {
+	for _, d := range l.disks {
+		if t := d.track; t.since == "" || !t.enable || t.count > 0 || len(t.broken) > 0 || d.grown >= 0 {
+			return false
+		}
+	}
+	return true
 }
 
 func findDevice(devices []blockDevice, disk string) (blockDevice, error) {
@@ -222,70 +153,19 @@ func findDevice(devices []blockDevice, disk string) (blockDevice, error) {
 		"restart the machine, so that it has the disks of its definition")
 }
 
-func flushFile(path string) {
-	f, err := os.Open(path)
-	if err != nil {
-		return
-	}
-	_ = f.Sync() // only saves time
-	_ = f.Close()
-}
-
-// addFilter prepares a disk's filter and fleece store. They have no effect before the filter is inserted.
-func (l *live) addFilter(ctx context.Context, i int, active blockNode) error {
-	path := l.m.fleecePath(i)
-	if err := os.MkdirAll(l.m.fleeceDir(), 0o700); err != nil {
-		return err
-	}
-	limit := l.m.d.fleeceLimit(l.m.fleeceDir(), active.Image.Size, len(l.disks))
-	if err := createFleece(path, active.Image.Size, limit); err != nil {
-		return err
-	}
-	err := l.client.Run(ctx, "blockdev-add", map[string]any{
-		"driver": "qcow2", "node-name": node("fleece", i), "discard": "unmap",
-		"cache": map[string]any{"direct": false, "no-flush": true},
-		"file": map[string]any{
-			"driver": "raw", "size": limit,
-			"file": map[string]any{"driver": "file", "filename": path, "discard": "unmap"},
-		},
-	}, nil)
-	if err != nil {
-		return err
-	}
-	timeout := l.m.d.cfg.FleeceTimeout
-	if timeout == 0 {
-		timeout = fleeceTimeout
-	}
-	return l.client.Run(ctx, "blockdev-add", map[string]any{
-		"driver": "copy-before-write", "node-name": node("cbw", i), "file": active.Node, "target": node("fleece", i),
-		"on-cbw-error": "break-snapshot", "cbw-timeout": int64(max(timeout, time.Second) / time.Second),
-	}, nil)
-}
-
-func (l *live) bitmapAction(i int, verb, name string, more map[string]any) qmp.Action {
-	data := map[string]any{"node": l.journal.Disks[i].Node, "name": name}
-	if verb == "merge" {
-		data = map[string]any{"node": l.journal.Disks[i].Node, "target": name}
-	}
-	for k, v := range more {
-		data[k] = v
-	}
-	return qmp.Action{Type: "block-dirty-bitmap-" + verb, Data: data}
-}
-
 func (l *live) freeze(ctx context.Context) error {
 	if !l.goesOn {
 		return fmt.Errorf("machine %s: the guest stands still", l.m.name)
-	}
-	l.journal.Frozen = true
-	if err := l.m.writeJournal(l.journal); err != nil {
-		return err
 	}
 	a, err := l.m.agent(ctx)
 	if err != nil {
 		return err
 	}
 	defer a.Close() //nolint:errcheck // the guest stays frozen without the connection
+	l.journal.Frozen = true
+	if err := l.m.writeJournal(l.journal); err != nil {
+		return err
+	}
 	_, err = a.Freeze(ctx)
 	return err
 }
@@ -301,12 +181,9 @@ func (l *live) thaw(ctx context.Context) error {
 	return l.m.writeJournal(l.journal)
 }
 
-// thaw makes the guest's file systems go on. A guest without an agent never froze.
+// thaw makes the guest's file systems go on. The guest is one whose agent answered when it was to freeze.
 func (m *machine) thaw(ctx context.Context) error {
-	if !m.def().Agent {
-		return nil
-	}
-	a, err := m.agent(ctx)
+	a, err := dialAgent(ctx, m.d.socket(m.name, "agent"), m.name)
 	if err != nil {
 		return err
 	}
@@ -314,9 +191,14 @@ func (m *machine) thaw(ctx context.Context) error {
 	return a.Thaw(ctx)
 }
 
+// stop stops the guest; from before that until it goes on, the journal says so.
 func (l *live) stop(ctx context.Context) error {
 	if !l.goesOn {
 		return nil
+	}
+	l.journal.Stopped = true
+	if err := l.m.writeJournal(l.journal); err != nil {
+		return err
 	}
 	l.stopped = time.Now()
 	if err := l.client.Run(ctx, "stop", nil, nil); err != nil {
@@ -325,14 +207,11 @@ func (l *live) stop(ctx context.Context) error {
 	return nil
 }
 
-// mark turns the tracking over and inserts the filters. The guest stands still.
+// mark turns the tracking over and inserts the filters while the guest stands still, and lets it go on. Other guests of
+// the group stand still until they are marked, too, so that nothing this one does can reach a disk before its instant.
 func (l *live) mark(ctx context.Context) error {
 	var actions []qmp.Action
-	granularity := l.m.d.cfg.TrackingGranularity
-	if granularity == 0 {
-		granularity = trackingGranularity
-	}
-	prefix := bitmapPrefix(l.req.Group)
+	granularity := cmp.Or(l.m.d.cfg.TrackingGranularity, trackingGranularity)
 	for i, ld := range l.disks {
 		t := ld.track
 		if len(t.fold) > 0 {
@@ -341,109 +220,54 @@ func (l *live) mark(ctx context.Context) error {
 		if t.enable {
 			actions = append(actions, l.bitmapAction(i, "disable", t.since, nil))
 		}
-		actions = append(actions, l.bitmapAction(i, "add", prefix+l.req.ID, map[string]any{
-			"granularity": granularity, "persistent": ld.persistent,
+		actions = append(actions, l.bitmapAction(i, "add", bitmapPrefix(l.req.Group)+l.req.ID, map[string]any{
+			"granularity": granularity, "persistent": ld.active.persistent(),
 		}))
 	}
-	l.marked = true
-	if err := l.client.Transaction(ctx, actions...); err != nil {
-		return fmt.Errorf("machine %s: turn change tracking over: %w", l.m.name, err)
-	}
+	commands := transaction(actions)
 	for i, d := range l.journal.Disks {
-		if err := setDrive(ctx, l.client, d.Path, node("cbw", i)); err != nil {
-			return fmt.Errorf("machine %s: insert filter: %w", l.m.name, err)
-		}
+		commands = append(commands, setDrive(d.Path, node("cbw", i)))
 	}
+	if l.goesOn {
+		commands = append(commands, qmp.Command{Name: "cont"})
+	}
+	l.marked = true
+	if err := l.client.RunAll(ctx, commands...); err != nil {
+		return fmt.Errorf("machine %s: make the instant: %w", l.m.name, err)
+	}
+	l.resumed = l.goesOn
+	l.still = time.Since(l.stopped)
 	return nil
 }
 
-func setDrive(ctx context.Context, c *qmp.Client, path, node string) error {
-	return c.Run(ctx, "qom-set", map[string]any{"path": path, "property": "drive", "value": node}, nil)
-}
-
-// cont lets the guest go on, over a new connection when the old one broke.
+// cont lets a guest go on that mark did not let go on, over a new connection when the old one broke.
 func (l *live) cont(ctx context.Context) error {
 	if l.stopped.IsZero() {
 		return nil
 	}
-	err := l.client.Run(ctx, "cont", nil, nil)
-	if errors.Is(err, qmp.ErrLost) && l.m.running() {
-		var c *qmp.Client
-		if c, err = l.m.monitor(ctx); err == nil {
-			err = c.Run(ctx, "cont", nil, nil)
-		}
-	}
-	l.still = time.Since(l.stopped)
-	if err != nil {
-		return fmt.Errorf("machine %s: the guest may stand still: %w", l.m.name, err)
-	}
-	return nil
-}
-
-func (l *live) paused() time.Duration { return l.still }
-
-// open exports the views.
-func (l *live) open(ctx context.Context) error {
-	if len(l.disks) == 0 {
-		return nil
-	}
-	if err := l.export(ctx); err != nil {
-		return fmt.Errorf("machine %s: %w", l.m.name, err)
-	}
-	return nil
-}
-
-func (l *live) export(ctx context.Context) error {
-	socket := l.m.d.socket(l.m.name, "nbd")
-	_ = os.Remove(socket)
-	err := l.client.Run(ctx, "nbd-server-start", map[string]any{
-		"addr": map[string]any{"type": "unix", "data": map[string]any{"path": socket}}, "max-connections": 0,
-	}, nil)
-	if err != nil {
-		return err
-	}
-	var nodes []blockNode
-	if err := l.client.Run(ctx, "query-named-block-nodes", map[string]any{"flat": true}, &nodes); err != nil {
-		return err
-	}
-	for i, ld := range l.disks {
-		err := l.client.Run(ctx, "blockdev-add", map[string]any{
-			"driver": "snapshot-access", "node-name": node("snap", i), "file": node("cbw", i),
-		}, nil)
-		if err != nil {
-			return err
-		}
-		args := map[string]any{"type": "nbd", "id": node("export", i), "node-name": node("snap", i), "name": ld.disk.Name}
-		metas := []string{nbd.MetaAllocation}
-		if t := ld.track; t.since != "" {
-			base := l.journal.Disks[i].Node
-			args["bitmaps"] = []any{map[string]any{"node": base, "name": t.since}}
-			metas = append(metas, nbd.MetaDirtyBitmap(t.since))
-			if ld.dirty, err = dirtyBytes(nodes, base, t.since); err != nil {
-				return err
+	if !l.resumed {
+		err := l.client.Run(ctx, "cont", nil, nil)
+		if errors.Is(err, qmp.ErrLost) && l.m.running() {
+			var c *qmp.Client
+			if c, err = l.m.monitor(ctx); err == nil {
+				err = c.Run(ctx, "cont", nil, nil)
 			}
 		}
-		if err := l.client.Run(ctx, "block-export-add", args, nil); err != nil {
-			return err
-		}
-		ld.client, err = nbd.Dial(ctx, nbd.URI(socket, ld.disk.Name), nbd.DialOptions{MetaContexts: metas})
+		l.still = time.Since(l.stopped)
 		if err != nil {
-			return err
+			return fmt.Errorf("machine %s: the guest may stand still: %w", l.m.name, err)
 		}
-		ld.disk.Size = ld.client.Size()
+		l.resumed = true
 	}
-	return nil
+	l.journal.Stopped = false
+	return l.m.writeJournal(l.journal)
 }
 
-func dirtyBytes(nodes []blockNode, name, bitmap string) (int64, error) {
-	for _, n := range nodes {
-		for _, b := range n.Bitmaps {
-			if n.Node == name && b.Name == bitmap {
-				return b.Count, nil
-			}
-		}
+func (l *live) paused() time.Duration {
+	if l.stopped.IsZero() {
+		return 0
 	}
-	return 0, fmt.Errorf("bitmap %s is gone from node %s", bitmap, name)
+	return l.still
 }
 
 func (l *live) machine() dr.Machine {
@@ -466,155 +290,9 @@ func (l *live) views() []site.CapturedDisk {
 	return views
 }
 
-// close ends the reading of the views.
-func (l *live) close() {
-	for _, d := range l.disks {
-		if d.client != nil {
-			_ = d.client.Close()
-		}
-	}
-	for _, f := range l.files {
-		_ = f.(*bootFile).Close()
-	}
-}
-
 func (l *live) release() {
 	if l.unlock != nil {
 		l.unlock()
 		l.unlock = nil
 	}
-}
-
-// same reports whether QEMU is still the process that was captured. With its end the filters, the exports and the
-// bitmaps in memory went too.
-func (l *live) same() bool { return l.m.running() && l.m.generation() == l.generation }
-
-func (l *live) commit(ctx context.Context) error {
-	l.close()
-	err := l.finish(ctx, func(nodes []blockNode) []qmp.Action {
-		var actions []qmp.Action
-		prefix := bitmapPrefix(l.req.Group)
-		for i, d := range l.journal.Disks {
-			bitmaps := bitmapsOf(nodes, d.Node)
-			if _, ok := bitmaps[prefix+l.req.ID]; !ok {
-				continue
-			}
-			for name := range bitmaps {
-				if strings.HasPrefix(name, prefix) && name != prefix+l.req.ID {
-					actions = append(actions, l.bitmapAction(i, "remove", name, nil))
-				}
-			}
-		}
-		return actions
-	})
-	if err != nil {
-		return err
-	}
-	records := l.m.readRecords(l.req.Group)
-	if r, ok := records[l.req.ID]; ok {
-		return l.m.writeRecords(l.req.Group, map[string]record{l.req.ID: r})
-	}
-	return nil
-}
-
-func (l *live) abort(ctx context.Context) error {
-	l.close()
-	err := l.finish(ctx, func(nodes []blockNode) []qmp.Action {
-		var actions []qmp.Action
-		next := bitmapPrefix(l.req.Group) + l.req.ID
-		for i, d := range l.journal.Disks {
-			bitmaps := bitmapsOf(nodes, d.Node)
-			if _, ok := bitmaps[next]; !ok || !l.marked {
-				continue
-			}
-			if since, ok := bitmaps[l.disks[i].track.since]; ok && !since.Recording {
-				actions = append(actions,
-					l.bitmapAction(i, "merge", since.Name, map[string]any{"bitmaps": []string{next}}),
-					l.bitmapAction(i, "enable", since.Name, nil))
-			}
-			actions = append(actions, l.bitmapAction(i, "remove", next, nil))
-		}
-		return actions
-	})
-	if err != nil {
-		return err
-	}
-	records := l.m.readRecords(l.req.Group)
-	if _, ok := records[l.req.ID]; ok {
-		delete(records, l.req.ID)
-		return l.m.writeRecords(l.req.Group, records)
-	}
-	return nil
-}
-
-// finish takes the graph down and carries out what then is to be done with the bitmaps. A QEMU that died needs neither.
-func (l *live) finish(ctx context.Context, decide func([]blockNode) []qmp.Action) error {
-	if l.unlock == nil {
-		unlock, err := l.m.lock(ctx)
-		if err != nil {
-			return err
-		}
-		defer unlock()
-	}
-	if l.client == nil {
-		return nil
-	}
-	err := l.finishLocked(ctx, decide)
-	if err != nil && !l.same() {
-		return l.m.forgetCapture()
-	}
-	if err != nil {
-		return fmt.Errorf("machine %s: %w", l.m.name, err)
-	}
-	return nil
-}
-
-func (l *live) finishLocked(ctx context.Context, decide func([]blockNode) []qmp.Action) error {
-	if !l.same() {
-		return l.m.forgetCapture()
-	}
-	c, err := l.m.monitor(ctx)
-	if err != nil {
-		return err
-	}
-	if err := l.m.sweep(ctx, c, false); err != nil {
-		return err
-	}
-	var nodes []blockNode
-	if err := c.Run(ctx, "query-named-block-nodes", map[string]any{"flat": true}, &nodes); err != nil {
-		return err
-	}
-	return c.Transaction(ctx, decide(nodes)...)
-}
-
-// bitmapsOf are the named, usable bitmaps of a node.
-func bitmapsOf(nodes []blockNode, name string) map[string]bitmap {
-	found := map[string]bitmap{}
-	for _, n := range nodes {
-		if n.Node != name {
-			continue
-		}
-		for _, b := range n.Bitmaps {
-			if b.Name != "" && !b.Inconsistent {
-				found[b.Name] = b
-			}
-		}
-	}
-	return found
-}
-
-func (m *machine) writeJournal(j journal) error {
-	b, err := json.Marshal(j)
-	if err != nil {
-		return err
-	}
-	if err := os.MkdirAll(m.dir(), 0o700); err != nil {
-		return err
-	}
-	// It is needed as long as QEMU lives, so it need not survive a crash of the host.
-	path := m.journalPath()
-	if err := os.WriteFile(path+".new", b, 0o600); err != nil {
-		return err
-	}
-	return os.Rename(path+".new", path)
 }

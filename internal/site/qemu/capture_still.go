@@ -100,6 +100,8 @@ func (s *still) open(context.Context) error {
 	return nil
 }
 
+func (s *still) clean() bool                  { return true }
+func (s *still) build(context.Context) error  { return nil }
 func (s *still) freeze(context.Context) error { return nil }
 func (s *still) thaw(context.Context) error   { return nil }
 func (s *still) stop(context.Context) error   { return nil }

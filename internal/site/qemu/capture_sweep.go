@@ -2,88 +2,87 @@ package qemu
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 
-	"understudy/internal/dr"
 	"understudy/internal/site/qemu/qmp"
 )
 
 // sweep takes down what a capture built in QEMU: it ends the exports, takes the filters out and removes the fleece
-// stores. Of a capture that a dead controller left it also thaws and resumes the guest. Bitmaps are left alone. The
-// caller holds the machine's lock.
-func (m *machine) sweep(ctx context.Context, c *qmp.Client, left bool) error {
-	b, err := os.ReadFile(m.journalPath())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var j journal
-	if err := json.Unmarshal(b, &j); err != nil {
-		return dr.WithHint(fmt.Errorf("%s: %w", m.journalPath(), err), dr.KindInternal, "restart the machine, then remove the file")
-	}
-	if left {
-		if err := m.resume(ctx, c, j); err != nil {
-			return err
-		}
-	}
-	// Ends the exports and waits for them. A server that is not running is a refusal.
-	var refused *qmp.Error
-	if err := c.Run(ctx, "nbd-server-stop", nil, nil); err != nil && !errors.As(err, &refused) {
+// stores. Of a capture that a dead controller left it also resumes and thaws the guest. decide, unless nil, says what is
+// then to be done with the bitmaps, which are left alone otherwise. The caller holds the machine's lock.
+func (m *machine) sweep(ctx context.Context, c *qmp.Client, left bool, decide func([]blockNode) []qmp.Action) error {
+	j, err := m.readJournal()
+	if err != nil || j == nil && decide == nil {
 		return err
 	}
 	var nodes []blockNode
-	if err := c.Run(ctx, "query-named-block-nodes", map[string]any{"flat": true}, &nodes); err != nil {
+	query := []qmp.Command{queryNodes(&nodes)}
+	var drives []string
+	if j != nil {
+		if left {
+			if err := m.resume(ctx, c, *j); err != nil {
+				return err
+			}
+		}
+		drives = make([]string, len(j.Disks))
+		// Ends the exports and waits for them. A server that is not running is a refusal.
+		query = append([]qmp.Command{{Name: "nbd-server-stop", MayFail: true}}, query...)
+		for i, d := range j.Disks {
+			query = append(query, qmp.Command{
+				Name: "qom-get", Args: map[string]any{"path": d.Path, "property": "drive"}, Out: &drives[i], MayFail: true,
+			})
+		}
+	}
+	if err := c.RunAll(ctx, query...); err != nil {
 		return err
 	}
 	have := map[string]bool{}
 	for _, n := range nodes {
 		have[n.Node] = true
 	}
-	del := func(name string) error {
-		if !have[name] {
-			return nil
+	var commands []qmp.Command
+	del := func(name string) {
+		if have[name] {
+			commands = append(commands, qmp.Command{Name: "blockdev-del", Args: map[string]any{"node-name": name}})
 		}
-		return c.Run(ctx, "blockdev-del", map[string]any{"node-name": name}, nil)
 	}
-	for i, d := range j.Disks {
-		if err := del(node("snap", i)); err != nil {
-			return err
+	for i := range drives {
+		del(node("snap", i))
+		// QEMU 7.2 dies when a device is given the node that it has.
+		if have[node("cbw", i)] && drives[i] == node("cbw", i) {
+			commands = append(commands, setDrive(j.Disks[i].Path, j.Disks[i].Node))
 		}
-		if have[node("cbw", i)] {
-			// QEMU 7.2 dies when a device is given the node that it has.
-			var drive string
-			if err := c.Run(ctx, "qom-get", map[string]any{"path": d.Path, "property": "drive"}, &drive); err != nil {
-				return err
-			}
-			if drive == node("cbw", i) {
-				if err := setDrive(ctx, c, d.Path, d.Node); err != nil {
-					return err
-				}
-			}
-		}
-		if err := errors.Join(del(node("cbw", i)), del(node("fleece", i))); err != nil {
-			return err
-		}
+		del(node("cbw", i))
+		del(node("fleece", i))
+	}
+	if decide != nil {
+		commands = append(commands, transaction(decide(nodes))...)
+	}
+	if err := c.RunAll(ctx, commands...); err != nil {
+		return err
 	}
 	return m.forgetCapture()
 }
 
-// resume makes a guest go on that stands still since a capture was left.
+// resume makes a guest go on that a capture stopped or froze. One that a person paused stays so.
 func (m *machine) resume(ctx context.Context, c *qmp.Client, j journal) error {
-	var st runState
-	if err := c.Run(ctx, "query-status", nil, &st); err != nil {
-		return err
+	if !j.Stopped && !j.Frozen {
+		return nil
 	}
-	if st.Status == "paused" {
-		if err := c.Run(ctx, "cont", nil, nil); err != nil {
+	m.d.log.Warn("a controller ended while it captured, the guest goes on", "machine", m.name, "group", j.Group)
+	if j.Stopped {
+		var st runState
+		if err := c.Run(ctx, "query-status", nil, &st); err != nil {
 			return err
+		}
+		if st.Status == "paused" {
+			if err := c.Run(ctx, "cont", nil, nil); err != nil {
+				return err
+			}
 		}
 	}
 	if j.Frozen {
@@ -91,7 +90,9 @@ func (m *machine) resume(ctx context.Context, c *qmp.Client, j journal) error {
 			return fmt.Errorf("thaw file systems: %w", err)
 		}
 	}
-	return nil
+	// What was done is noted, so that nobody undoes what a person does to the guest from here on.
+	j.Stopped, j.Frozen = false, false
+	return m.writeJournal(j)
 }
 
 // forgetCapture removes the files of a capture that QEMU does not use any more.

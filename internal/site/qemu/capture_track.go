@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"os"
@@ -17,6 +18,9 @@ import (
 // the capture before and adds a recording one for the new capture. Commit removes the old one; Abort merges the new one
 // into the old, which records again. When nobody does either because the controller died, both stay, and the next
 // capture finds out by the capture that its caller really holds which of the two things should have happened.
+//
+// A capture that found nothing written since the one before has no bitmap of its own: what has changed since either is
+// the same. Its record names the bitmap that tells.
 
 // bitmap is QEMU's BlockDirtyInfo.
 type bitmap struct {
@@ -35,24 +39,27 @@ type tracking struct {
 	since  string   // the bitmap of what changed since the capture asked for; empty when there is none to be trusted
 	enable bool     // it records; else what it lacks is in fold
 	fold   []string // bitmaps to merge into since at the instant
+	count  int64    // dirty bytes in since
 	reason string   // why since is empty
 	broken []string // inconsistent bitmaps of ours, of any group: good for nothing but removal
 }
 
-// trackSince decides whether the bitmaps of the active node tell what changed since a capture.
-func trackSince(bitmaps []bitmap, group, since string) tracking {
+// trackSince decides whether the bitmaps of the active node tell what changed since a capture: by the bitmap named for
+// it, or by another that its record names.
+func trackSince(bitmaps []bitmap, group, since, other string) tracking {
 	var t tracking
 	prefix := bitmapPrefix(group)
+	want := cmp.Or(other, prefix+since)
 	var found *bitmap
 	for i, b := range bitmaps {
 		switch {
 		case b.Inconsistent && strings.HasPrefix(b.Name, "us-"):
 			t.broken = append(t.broken, b.Name)
-			if since != "" && b.Name == prefix+since {
+			if since != "" && b.Name == want {
 				t.reason = "bitmap inconsistent (QEMU ended uncleanly)"
 			}
 		case b.Inconsistent || !strings.HasPrefix(b.Name, prefix):
-		case since != "" && b.Name == prefix+since:
+		case since != "" && b.Name == want:
 			found = &bitmaps[i]
 		default:
 			t.fold = append(t.fold, b.Name)
@@ -60,7 +67,7 @@ func trackSince(bitmaps []bitmap, group, since string) tracking {
 	}
 	recorded := false // by one of fold
 	for _, b := range bitmaps {
-		if strings.HasPrefix(b.Name, prefix) && b.Name != prefix+since && !b.Inconsistent && b.Recording {
+		if strings.HasPrefix(b.Name, prefix) && b.Name != want && !b.Inconsistent && b.Recording {
 			recorded = true
 		}
 	}
@@ -76,7 +83,7 @@ func trackSince(bitmaps []bitmap, group, since string) tracking {
 	case found.Busy:
 		t.reason = "bitmap is in use by another program"
 	case found.Recording:
-		t.since, t.enable, t.fold = found.Name, true, nil
+		t.since, t.count, t.enable, t.fold = found.Name, found.Count, true, nil
 		return t
 	case len(t.broken) > 0 || !recorded:
 		t.reason = "bitmap was stopped by another program"
@@ -97,6 +104,8 @@ type record struct {
 type diskRecord struct {
 	Size  int64  `json:"size"`
 	Stamp string `json:"stamp,omitempty"` // of a file that nobody had open for writing
+	// Bitmap is the one that records what changes from then on, when it is not named for the capture.
+	Bitmap string `json:"bitmap,omitempty"`
 }
 
 func (m *machine) recordPath(group string) string {

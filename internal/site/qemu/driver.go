@@ -110,8 +110,12 @@ func (d *Driver) Close() error {
 	return nil
 }
 
-// adoptTimeout bounds the first contact with a machine that an earlier controller left.
-const adoptTimeout = 3 * time.Second
+const (
+	// contactTimeout bounds the first contact with a machine that an earlier controller left.
+	contactTimeout = 3 * time.Second
+	// adoptTimeout bounds its adoption as a whole, in which the guest's agent may have to thaw file systems.
+	adoptTimeout = 12 * time.Second
+)
 
 func (d *Driver) adopt() {
 	entries, _ := os.ReadDir(filepath.Join(d.cfg.Dir, "run"))

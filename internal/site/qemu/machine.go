@@ -177,8 +177,8 @@ func (m *machine) status(ctx context.Context) (runState, error) {
 	return s, nil
 }
 
-// adopt takes over a machine that an earlier controller may have left running. One that is paused was being captured:
-// nothing else here pauses a guest, and it must not stand still because a controller died.
+// adopt takes over a machine that an earlier controller may have left running, and takes down what a capture left in it:
+// a guest must not stand still, stay frozen or write through a filter because a controller died.
 func (m *machine) adopt(ctx context.Context) error {
 	unlock, err := m.lock(ctx)
 	if err != nil {
@@ -192,19 +192,13 @@ func (m *machine) adopt(ctx context.Context) error {
 	if !m.alive(s) {
 		return m.noteExit(s)
 	}
-	st, err := m.status(ctx)
+	contact, cancel := context.WithTimeout(ctx, contactTimeout)
+	defer cancel()
+	c, err := m.monitor(contact)
 	if err != nil {
 		return err
 	}
-	if st.Status == "paused" {
-		c, err := m.monitor(ctx)
-		if err != nil {
-			return err
-		}
-		m.d.log.Warn("guest stood still since a controller ended, going on", "machine", m.name)
-		return c.Run(ctx, "cont", nil, nil)
-	}
-	return nil
+	return m.sweep(ctx, c, true, nil)
 }
 
 // observeTimeout bounds the question for one machine's power state.

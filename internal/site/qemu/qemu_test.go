@@ -212,12 +212,27 @@ func TestAdopt(t *testing.T) {
 	if before.PID == 0 || before.Generation != 1 {
 		t.Fatalf("state %+v", before)
 	}
-	c, err := l.handle("idle").monitor(t.Context())
-	l.must(err)
-	l.must(c.Run(t.Context(), "stop", nil, nil)) // a capture that its controller did not end
-	l.reopen()
-	if m := l.get("idle"); m.Power != dr.PowerOn {
-		t.Errorf("after a restart of the controller the machine is %s", m.Power)
+	for _, tt := range []struct {
+		journal *journal
+		want    dr.Power
+	}{
+		{nil, dr.PowerPaused},                           // by a person
+		{&journal{Group: "g", ID: "c"}, dr.PowerPaused}, // by a person, before or after the instant
+		{&journal{Group: "g", ID: "c", Stopped: true}, dr.PowerOn},
+	} {
+		c, err := l.handle("idle").monitor(t.Context())
+		l.must(err)
+		l.must(c.Run(t.Context(), "stop", nil, nil))
+		if tt.journal != nil {
+			l.must(l.handle("idle").writeJournal(*tt.journal))
+		}
+		l.reopen()
+		if m := l.get("idle"); m.Power != tt.want {
+			t.Errorf("journal %+v: after a restart of the controller the machine is %s", tt.journal, m.Power)
+		}
+		if j, err := l.handle("idle").readJournal(); j != nil || err != nil {
+			t.Errorf("journal %+v is left, %v", j, err)
+		}
 	}
 	l.must(l.Power(t.Context(), "idle", site.PowerStart))
 	if s := l.state("idle"); s.PID != before.PID || s.Generation != 1 {

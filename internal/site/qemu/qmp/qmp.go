@@ -118,47 +118,77 @@ func greet(ctx context.Context, conn net.Conn, r *bufio.Reader) error {
 	return nil
 }
 
+// A Command is one command of RunAll.
+type Command struct {
+	Name string
+	Args any // encoded as its arguments; nil for none
+	Out  any // its return value is decoded into it unless it is nil
+	// MayFail says that QEMU may refuse it.
+	MayFail bool
+}
+
 // Run carries out a command. args is encoded as its arguments (nil for none); its return value is decoded into out
 // unless that is nil. A refusal is an *Error. When ctx ends first the command may still be carried out; its late reply
 // is discarded.
 func (c *Client) Run(ctx context.Context, command string, args, out any) error {
-	m, err := c.run(ctx, command, args)
-	switch {
-	case err != nil:
-	case m.Error != nil:
-		err = m.Error
-	case out != nil:
-		err = json.Unmarshal(m.Return, out)
-	}
-	if err != nil {
-		return fmt.Errorf("%s: %w", command, err)
-	}
-	return nil
+	return c.RunAll(ctx, Command{Name: command, Args: args, Out: out})
 }
 
-func (c *Client) run(ctx context.Context, command string, args any) (message, error) {
-	if err := ctx.Err(); err != nil {
-		return message{}, context.Cause(ctx)
+// RunAll sends commands without waiting in between. QEMU carries them out in their order, each whatever became of those
+// before it; the first error is returned when all have ended.
+func (c *Client) RunAll(ctx context.Context, commands ...Command) error {
+	if len(commands) == 0 {
+		return nil
 	}
-	reply := make(chan message, 1)
-	c.mu.Lock()
-	if c.err != nil {
-		c.mu.Unlock()
-		return message{}, c.err
+	if ctx.Err() != nil {
+		return fmt.Errorf("%s: %w", commands[0].Name, context.Cause(ctx))
 	}
-	c.lastID++
-	id := c.lastID
-	c.pending[id] = reply
-	c.mu.Unlock()
-	defer func() {
-		c.mu.Lock()
-		delete(c.pending, id)
-		c.mu.Unlock()
-	}()
+	first, replies := c.expect(len(commands))
+	defer c.forget(first, len(commands))
+	if err := c.send(commands, first); err != nil {
+		return fmt.Errorf("%s: %w", commands[0].Name, err)
+	}
+	var failed error
+	for i, cmd := range commands {
+		m, err := c.wait(ctx, replies[i])
+		switch {
+		case err != nil:
+		case m.Error != nil && cmd.MayFail:
+		case m.Error != nil:
+			err = m.Error
+		case cmd.Out != nil:
+			err = json.Unmarshal(m.Return, cmd.Out)
+		}
+		if err != nil && failed == nil {
+			failed = fmt.Errorf("%s: %w", cmd.Name, err)
+		}
+	}
+	return failed
+}
 
-	if err := c.send(command, args, id); err != nil {
-		return message{}, err
+// expect makes room for replies to commands numbered from first.
+func (c *Client) expect(n int) (first uint64, replies []chan message) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	first = c.lastID + 1
+	for range n {
+		c.lastID++
+		reply := make(chan message, 1)
+		c.pending[c.lastID] = reply
+		replies = append(replies, reply)
 	}
+	return first, replies
+}
+
+func (c *Client) forget(first uint64, n int) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for i := range n {
+		delete(c.pending, first+uint64(i))
+	}
+}
+
+func (c *Client) wait(ctx context.Context, reply chan message) (message, error) {
 	select {
 	case m := <-reply:
 		return m, nil
@@ -175,20 +205,27 @@ func (c *Client) run(ctx context.Context, command string, args any) (message, er
 	}
 }
 
-func (c *Client) send(command string, args any, id uint64) error {
-	line, err := json.Marshal(struct {
-		Execute   string `json:"execute"`
-		Arguments any    `json:"arguments,omitempty"`
-		ID        uint64 `json:"id"`
-	}{command, args, id})
-	if err != nil {
-		return fmt.Errorf("encode arguments: %w", err)
+func (c *Client) send(commands []Command, first uint64) error {
+	var lines bytes.Buffer
+	enc := json.NewEncoder(&lines) // ends each with a newline
+	for i, cmd := range commands {
+		err := enc.Encode(struct {
+			Execute   string `json:"execute"`
+			Arguments any    `json:"arguments,omitempty"`
+			ID        uint64 `json:"id"`
+		}{cmd.Name, cmd.Args, first + uint64(i)})
+		if err != nil {
+			return fmt.Errorf("encode arguments: %w", err)
+		}
 	}
 	c.writing.Lock()
 	defer c.writing.Unlock()
+	if err := c.Err(); err != nil {
+		return err
+	}
 	_ = c.conn.SetWriteDeadline(time.Now().Add(writeTimeout))
-	if _, err := c.conn.Write(append(line, '\n')); err != nil {
-		// Part of the line may be out: nothing sensible can follow it.
+	if _, err := c.conn.Write(lines.Bytes()); err != nil {
+		// Part of a line may be out: nothing sensible can follow it.
 		c.fail(fmt.Errorf("%w: send: %w", ErrLost, err))
 		return c.Err()
 	}
