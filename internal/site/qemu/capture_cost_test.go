@@ -14,7 +14,7 @@ import (
 
 // An idle cycle costs the same few milliseconds for a large disk as for a small one.
 func TestCaptureIdleCost(t *testing.T) {
-	l := newLab(t)
+	l := newQuietLab(t)
 	median := map[string]time.Duration{}
 	for _, disks := range []int{1, 2} {
 		for _, gib := range []int64{4, 64} {
@@ -28,9 +28,9 @@ func TestCaptureIdleCost(t *testing.T) {
 				l.must(os.Truncate(raw, gib<<30))
 			}
 			l.define(name, yaml)
-			l.must(l.Power(t.Context(), name, site.PowerStart))
+			l.must(l.Power(l.Context(), name, site.PowerStart))
 			median[name] = l.idleCycles(name, 21)
-			l.must(l.Power(t.Context(), name, site.PowerKill))
+			l.must(l.Power(l.Context(), name, site.PowerKill))
 		}
 	}
 	for name, took := range median {

@@ -17,16 +17,22 @@ import (
 type mortal struct {
 	l    net.Listener
 	left int
+	last func(command []byte) bool // says which command is the last; nil: the one that left counts down to
 	dead chan struct{}
 }
 
 func newMortal(t *testing.T, socket, real string, commands int) *mortal {
 	t.Helper()
+	return (&mortal{left: commands}).serve(t, socket, real)
+}
+
+func (m *mortal) serve(t *testing.T, socket, real string) *mortal {
+	t.Helper()
 	l, err := net.Listen("unix", socket)
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &mortal{l: l, left: commands, dead: make(chan struct{})}
+	m.l, m.dead = l, make(chan struct{})
 	go func() {
 		defer close(m.dead)
 		for {
@@ -57,7 +63,8 @@ func (m *mortal) forward(in, out net.Conn) bool {
 		if err != nil {
 			return false
 		}
-		if m.left--; m.left <= 0 {
+		m.left--
+		if m.last == nil && m.left <= 0 || m.last != nil && m.last(line) {
 			_ = m.l.Close()
 			_ = in.Close()
 			_, _ = out.Write(line)
@@ -80,7 +87,7 @@ func TestCaptureControllerDies(t *testing.T) {
 	r := newReplica(l, "a")
 	r.cycle(r.content(ids...))
 	real := l.socket("a", "qmp")
-	step := 7
+	step := 11
 	if os.Getenv("UNDERSTUDY_TEST_ALL") == "1" {
 		step = 1
 	}
@@ -94,7 +101,7 @@ func TestCaptureControllerDies(t *testing.T) {
 			m := newMortal(t, filepath.Join(dir, filepath.Base(real)), real, n)
 			before := r.last
 			req := r.request()
-			c, err := other.Capture(t.Context(), req)
+			c, err := other.Capture(l.Context(), req)
 			if err == nil {
 				l2 := *l
 				l2.Driver = other
@@ -104,9 +111,9 @@ func TestCaptureControllerDies(t *testing.T) {
 				if outcome == "commit" {
 					// The vault has it from here on.
 					r.last = req.ID
-					err = c.Commit(t.Context())
+					err = c.Commit(l.Context())
 				} else {
-					err = c.Abort(t.Context())
+					err = c.Abort(l.Context())
 				}
 			}
 			done = err == nil
@@ -114,7 +121,7 @@ func TestCaptureControllerDies(t *testing.T) {
 			_ = m.l.Close()
 			<-m.dead
 			l.reopen()
-			if st, err := l.handle("a").status(t.Context()); err != nil || !st.Running {
+			if st, err := l.handle("a").status(l.Context()); err != nil || !st.Running {
 				t.Fatalf("%s, death after %d commands: guest %+v, %v", outcome, n, st, err)
 			}
 			l.write(ids[n%2], 3<<20, fill(byte(n+1), 4096))
@@ -136,11 +143,11 @@ func TestCaptureCancelled(t *testing.T) {
 	r := newReplica(l, "a")
 	r.cycle(r.content(ids...))
 	m := l.handle("a")
-	c, err := m.monitor(t.Context())
+	c, err := m.monitor(l.Context())
 	l.must(err)
 	events, stop := c.Subscribe(16, "STOP")
 	defer stop()
-	ctx, cancel := context.WithCancelCause(t.Context())
+	ctx, cancel := context.WithCancelCause(l.Context())
 	go func() {
 		<-events
 		cancel(errors.New("the caller is gone"))
@@ -148,7 +155,7 @@ func TestCaptureCancelled(t *testing.T) {
 	l.write(ids[0], 0, fill(1, 4096))
 	cp, err := l.Capture(ctx, r.request())
 	if err == nil { // it was faster
-		l.must(cp.Abort(t.Context()))
+		l.must(cp.Abort(l.Context()))
 	}
 	r.clean()
 	l.write(ids[0], 1<<20, fill(2, 4096))

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -30,9 +31,9 @@ nics: [{network: lan}, {network: access, forwards: [{guestPort: 7000}]}]
 `, name, guest, guest, i, name))
 		l.makeDisk64(name)
 		ids = append(ids, dr.DiskID{Machine: name, Disk: "data"})
-		l.must(l.Power(t.Context(), name, site.PowerStart))
+		l.must(l.Power(l.Context(), name, site.PowerStart))
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 3*time.Minute)
+	ctx, cancel := context.WithTimeout(l.Context(), 3*time.Minute)
 	defer cancel()
 	for _, id := range ids {
 		l.must(l.Probe(ctx, id.Machine, dr.Probe{Kind: dr.ProbeTCP, Port: 7000}))
@@ -88,4 +89,83 @@ nics: [{network: lan}, {network: access, forwards: [{guestPort: 7000}]}]
 	for _, id := range ids {
 		l.must(l.Probe(ctx, id.Machine, dr.Probe{Kind: dr.ProbeTCP, Port: 7000}))
 	}
+}
+
+// A controller dies while it has a guest frozen and stopped. The next one lets it go on as soon as it starts.
+func TestCaptureFrozenGuestGoesOn(t *testing.T) {
+	guest := need.Guest(t)
+	l := newLab(t)
+	l.define("db", fmt.Sprintf(`name: db
+memory: 192MiB
+agent: true
+boot: {kernel: %s/vmlinuz, initrd: %s/initrd.gz, cmdline: "console=ttyS0 quiet us.role=db"}
+disks: [{name: data, path: db.qcow2, format: qcow2}]
+nics: [{network: access, forwards: [{guestPort: 7000}]}]
+`, guest, guest))
+	l.makeDisk64("db")
+	l.must(l.Power(l.Context(), "db", site.PowerStart))
+	ctx, cancel := context.WithTimeout(l.Context(), 2*time.Minute)
+	defer cancel()
+	l.must(l.Probe(ctx, "db", dr.Probe{Kind: dr.ProbeTCP, Port: 7000}))
+	l.must(l.Probe(ctx, "db", dr.Probe{Kind: dr.ProbeAgent}))
+	r := newReplica(l, "db")
+	c, req := r.begin()
+	l.must(c.Commit(ctx))
+	r.last = req.ID
+
+	// The sockets of a controller that dies as its guest has stopped: from then on it reaches neither QEMU nor the agent.
+	monitor, agent := l.socket("db", "qmp"), l.socket("db", "agent")
+	_ = l.Driver.Close()
+	dir := t.TempDir()
+	ends := filepath.Join(dir, filepath.Base(agent))
+	l.must(os.Symlink(agent, ends))
+	dying := &mortal{last: func(command []byte) bool {
+		if !bytes.Contains(command, []byte(`"stop"`)) {
+			return false
+		}
+		if err := os.Remove(ends); err != nil {
+			t.Error(err)
+		}
+		return true
+	}}
+	other, err := New(Config{Dir: l.dir, SocketDir: dir, Accel: "tcg"})
+	l.must(err)
+	dying.serve(t, filepath.Join(dir, filepath.Base(monitor)), monitor)
+	req = r.request()
+	req.Freeze = true
+	if _, err := other.Capture(ctx, req); err == nil {
+		t.Fatal("a capture whose controller died")
+	}
+	_ = other.Close()
+	<-dying.dead
+	j, err := l.handle("db").readJournal()
+	l.must(err)
+	if j == nil || !j.Frozen || !j.Stopped {
+		t.Fatalf("journal %+v", j)
+	}
+
+	start := time.Now()
+	l.reopen()
+	took := time.Since(start)
+	t.Logf("the next controller took %v", took)
+	if st, err := l.handle("db").status(ctx); err != nil || !st.Running || took > 10*time.Second {
+		t.Errorf("guest %+v, %v", st, err)
+	}
+	_, err = l.machine("db")
+	l.must(err)
+	a, err := l.handle("db").agent(ctx)
+	l.must(err)
+	frozen, err := a.Frozen(ctx)
+	l.must(err)
+	_ = a.Close()
+	if frozen {
+		t.Error("the guest's file systems are frozen")
+	}
+	l.must(l.Probe(ctx, "db", dr.Probe{Kind: dr.ProbeTCP, Port: 7000}))
+	r.clean()
+	c, _ = r.begin()
+	if full, _ := r.pull(c); full != nil {
+		t.Errorf("full %v", full)
+	}
+	l.must(c.Commit(ctx))
 }

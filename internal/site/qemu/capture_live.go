@@ -62,6 +62,10 @@ func (l *live) prepare(ctx context.Context) error {
 		return err
 	}
 	l.generation = l.m.generation()
+	// Machines that are captured run for long.
+	if err := trimConsole(l.m.consolePath(), consoleLimit, consoleTail); err != nil {
+		l.m.d.log.Warn("console not trimmed", "machine", l.m.name, "error", err)
+	}
 	if err := l.m.sweep(ctx, l.client, true, nil); err != nil {
 		return fmt.Errorf("machine %s: clean up after an earlier capture: %w", l.m.name, err)
 	}

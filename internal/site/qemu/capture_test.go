@@ -144,6 +144,12 @@ func (r *replica) content(ids ...dr.DiskID) map[dr.DiskID][]byte {
 	for _, id := range ids {
 		r.guestIO(id, "flush")
 		path := r.diskPath(id)
+		if filepath.Ext(path) == ".raw" {
+			b, err := os.ReadFile(path)
+			r.must(err)
+			all[id] = b
+			continue
+		}
 		raw := filepath.Join(r.TempDir(), "raw")
 		if out, err := exec.CommandContext(r.Context(), "qemu-img", "convert", "-U", "-O", "raw", path, raw).CombinedOutput(); err != nil {
 			r.Fatalf("qemu-img: %v: %s", err, out)
@@ -213,7 +219,7 @@ func TestCaptureCycles(t *testing.T) {
 		t.Errorf("moved %d, full %v", moved, full)
 	}
 	r.compare(want)
-	r.must(c.Commit(t.Context()))
+	r.must(c.Commit(l.Context()))
 	r.last = req.ID
 	if full, moved := r.cycle(r.content(ids...)); full != nil || moved > 4*(16<<10+96<<10) {
 		t.Errorf("moved %d, full %v", moved, full)
@@ -229,9 +235,9 @@ func TestCaptureCycles(t *testing.T) {
 	l.write(ids[1], 0, fill(11, 4096))
 	c, _ = r.begin()
 	l.write(ids[1], 2<<20, fill(12, 4096))
-	r.must(c.Abort(t.Context()))
-	r.must(c.Abort(t.Context()))
-	if err := c.Commit(t.Context()); dr.KindOf(err) != dr.KindConflict {
+	r.must(c.Abort(l.Context()))
+	r.must(c.Abort(l.Context()))
+	if err := c.Commit(l.Context()); dr.KindOf(err) != dr.KindConflict {
 		t.Errorf("commit after abort: %v", err)
 	}
 	r.clean()
@@ -251,10 +257,10 @@ func TestCaptureClean(t *testing.T) {
 		t.Helper()
 		r.clean()
 		for _, id := range ids {
-			c, err := l.handle(id.Machine).monitor(t.Context())
+			c, err := l.handle(id.Machine).monitor(l.Context())
 			l.must(err)
 			var nodes []blockNode
-			l.must(c.RunAll(t.Context(), queryNodes(&nodes)))
+			l.must(c.RunAll(l.Context(), queryNodes(&nodes)))
 			bitmaps := bitmapsOf(nodes, formatNode(id.Disk))
 			if b, ok := bitmaps[bitmapPrefix("g")+"c1"]; !ok || !b.Recording || len(bitmaps) != 1 {
 				t.Errorf("%s: bitmaps %+v", id, bitmaps)
@@ -269,7 +275,7 @@ func TestCaptureClean(t *testing.T) {
 			t.Errorf("paused %v, time %v, disks %d", c.Paused(), c.Time(), len(c.Disks()))
 		}
 		for _, d := range c.Disks() {
-			if ch, err := d.Changes(t.Context()); err != nil || ch.Full || ch.Extents != nil {
+			if ch, err := d.Changes(l.Context()); err != nil || ch.Full || ch.Extents != nil {
 				t.Errorf("%s: %+v, %v", d.ID(), ch, err)
 			}
 		}
@@ -277,12 +283,12 @@ func TestCaptureClean(t *testing.T) {
 	}
 	c, _ := begin()
 	untouched()
-	r.must(c.Abort(t.Context()))
+	r.must(c.Abort(l.Context()))
 
 	// Committed, as when only the description changed; twice, and once by a controller that dies before it can.
 	for range 2 {
 		c, req := begin()
-		r.must(c.Commit(t.Context()))
+		r.must(c.Commit(l.Context()))
 		r.last = req.ID
 		untouched()
 	}
@@ -308,10 +314,10 @@ func TestCaptureClean(t *testing.T) {
 			l.write(d.ID(), 2<<20, fill(3, 4096)) // the view is of an instant before
 		}
 		if commit {
-			l.must(c.Commit(t.Context()))
+			l.must(c.Commit(l.Context()))
 			r.last = req.ID
 		} else {
-			l.must(c.Abort(t.Context()))
+			l.must(c.Abort(l.Context()))
 		}
 		if _, err := c.Disks()[0].ReadAt(got, 0); err == nil {
 			t.Error("a capture that has ended can be read")
@@ -325,7 +331,7 @@ func TestCaptureClean(t *testing.T) {
 	l.write(ids[3], 0, fill(4, 4096))
 	_, err := c.Disks()[0].ReadAt(make([]byte, 4096), 0)
 	l.wantKind(err, dr.KindUnavailable)
-	l.must(c.Abort(t.Context()))
+	l.must(c.Abort(l.Context()))
 	if full, moved := r.cycle(r.content(ids...)); full != nil || moved != 4096 {
 		t.Errorf("after a late reading that failed: moved %d, full %v", moved, full)
 	}
@@ -344,21 +350,21 @@ func TestCaptureGroups(t *testing.T) {
 	l.pair("a")
 	r := newReplica(l, "a")
 	c, _ := r.begin()
-	_, err := l.Capture(t.Context(), site.CaptureRequest{Group: "other", Machines: []string{"a"}, ID: "x"})
+	_, err := l.Capture(l.Context(), site.CaptureRequest{Group: "other", Machines: []string{"a"}, ID: "x"})
 	l.wantKind(err, dr.KindConflict)
 	// The same group again: its earlier caller has gone.
 	c2, req := r.begin()
-	if err := c.Commit(t.Context()); dr.KindOf(err) != dr.KindConflict {
+	if err := c.Commit(l.Context()); dr.KindOf(err) != dr.KindConflict {
 		t.Errorf("commit of a capture that was superseded: %v", err)
 	}
 	r.pull(c2)
-	r.must(c2.Commit(t.Context()))
+	r.must(c2.Commit(l.Context()))
 	r.last = req.ID
 	r.clean()
 	// Another group's tracking is its own.
-	other, err := l.Capture(t.Context(), site.CaptureRequest{Group: "other", Machines: []string{"a"}, ID: "x"})
+	other, err := l.Capture(l.Context(), site.CaptureRequest{Group: "other", Machines: []string{"a"}, ID: "x"})
 	l.must(err)
-	l.must(other.Commit(t.Context()))
+	l.must(other.Commit(l.Context()))
 	if full, _ := r.pull(func() site.Capture { c, _ := r.begin(); return c }()); full != nil {
 		t.Errorf("full %v", full)
 	}
@@ -369,12 +375,12 @@ func TestCaptureRestarts(t *testing.T) {
 	ids := l.pair("a")
 	r := newReplica(l, "a")
 	r.cycle(r.content(ids...))
-	start := func() { l.must(l.Power(t.Context(), "a", site.PowerStart)) }
+	start := func() { l.must(l.Power(l.Context(), "a", site.PowerStart)) }
 	quit := func() {
-		ctx, cancel := context.WithTimeout(t.Context(), time.Millisecond) // nobody listens in there
+		ctx, cancel := context.WithTimeout(l.Context(), time.Millisecond) // nobody listens in there
 		defer cancel()
 		m := l.handle("a")
-		unlock, err := m.lock(t.Context())
+		unlock, err := m.lock(l.Context())
 		l.must(err)
 		defer unlock()
 		<-ctx.Done()
@@ -390,7 +396,7 @@ func TestCaptureRestarts(t *testing.T) {
 	if _, err := c.Disks()[0].ReadAt(make([]byte, 4096), 0); err == nil || dr.Hint(err) == "" {
 		t.Errorf("reading after QEMU ended: %v", err)
 	}
-	r.must(c.Abort(t.Context()))
+	r.must(c.Abort(l.Context()))
 	start()
 	full, moved := r.cycle(r.content(ids...))
 	if len(full) != 1 || !strings.HasPrefix(full[0], "a/r: no bitmap") || moved == 0 {
@@ -401,14 +407,14 @@ func TestCaptureRestarts(t *testing.T) {
 	c, _ = r.begin()
 	l.write(ids[0], 2<<20, fill(4, 4096))
 	r.guestIO(ids[0], "flush")
-	l.must(l.Power(t.Context(), "a", site.PowerKill))
-	if _, err := c.Disks()[0].Changes(t.Context()); err == nil {
+	l.must(l.Power(l.Context(), "a", site.PowerKill))
+	if _, err := c.Disks()[0].Changes(l.Context()); err == nil {
 		_, err = c.Disks()[0].ReadAt(make([]byte, 4096), 0)
 		if err == nil {
 			t.Error("a capture of a dead machine can be read")
 		}
 	}
-	r.must(c.Abort(t.Context()))
+	r.must(c.Abort(l.Context()))
 	r.clean()
 	start()
 	full, _ = r.cycle(r.content(ids...))
@@ -425,7 +431,7 @@ func TestCaptureRestarts(t *testing.T) {
 	if full, moved := r.cycle(want); full != nil || moved != 0 {
 		t.Errorf("stopped and unchanged: moved %d, full %v", moved, full)
 	}
-	if out, err := exec.CommandContext(t.Context(), "qemu-io", "-f", "raw", "-c", "write -P 5 3M 4k", r.diskPath(ids[1])).CombinedOutput(); err != nil {
+	if out, err := exec.CommandContext(l.Context(), "qemu-io", "-f", "raw", "-c", "write -P 5 3M 4k", r.diskPath(ids[1])).CombinedOutput(); err != nil {
 		t.Fatalf("qemu-io: %v: %s", err, out)
 	}
 	if full, _ := r.cycle(want); len(full) != 1 || r.disks[ids[1]][3<<20] != 5 {
@@ -441,7 +447,7 @@ func TestCaptureRestarts(t *testing.T) {
 	if _, err := c.Disks()[0].ReadAt(make([]byte, 4096), 0); !errors.Is(err, errStarted) {
 		t.Errorf("reading after a start: %v", err)
 	}
-	r.must(c.Abort(t.Context()))
+	r.must(c.Abort(l.Context()))
 	r.cycle(r.content(ids...))
 }
 
@@ -450,10 +456,10 @@ func TestCaptureGrowthAndSnapshot(t *testing.T) {
 	ids := l.pair("a")
 	r := newReplica(l, "a")
 	r.cycle(r.content(ids...))
-	c, err := l.handle("a").monitor(t.Context())
+	c, err := l.handle("a").monitor(l.Context())
 	l.must(err)
 	for _, id := range ids {
-		l.must(c.Run(t.Context(), "block_resize", map[string]any{"node-name": formatNode(id.Disk), "size": 6 << 20}, nil))
+		l.must(c.Run(l.Context(), "block_resize", map[string]any{"node-name": formatNode(id.Disk), "size": 6 << 20}, nil))
 		l.write(id, 5<<20, fill(6, 4096))
 	}
 	if full, moved := r.cycle(r.content(ids...)); full != nil || moved == 0 || moved > 256<<10 {
@@ -464,7 +470,7 @@ func TestCaptureGrowthAndSnapshot(t *testing.T) {
 	}
 	// Somebody takes an external snapshot: the bitmap stays below and sees nothing any more.
 	overlay := filepath.Join(t.TempDir(), "overlay.qcow2")
-	l.must(c.Run(t.Context(), "blockdev-snapshot-sync", map[string]any{
+	l.must(c.Run(l.Context(), "blockdev-snapshot-sync", map[string]any{
 		"node-name": formatNode("q"), "snapshot-file": overlay, "snapshot-node-name": "over", "format": "qcow2",
 	}, nil))
 	l.write(ids[0], 0, fill(13, 4096))
@@ -473,7 +479,7 @@ func TestCaptureGrowthAndSnapshot(t *testing.T) {
 	if len(full) != 1 || !strings.HasPrefix(full[0], "a/q: no bitmap") || r.disks[ids[0]][0] != 13 {
 		t.Errorf("after a snapshot: full %v", full)
 	}
-	r.must(cp.Commit(t.Context()))
+	r.must(cp.Commit(l.Context()))
 	r.last = req.ID
 	l.write(ids[0], 0, fill(14, 4096))
 	cp, _ = r.begin()
@@ -481,7 +487,7 @@ func TestCaptureGrowthAndSnapshot(t *testing.T) {
 	if full != nil || r.disks[ids[0]][0] != 14 {
 		t.Errorf("second after a snapshot: full %v", full)
 	}
-	r.must(cp.Commit(t.Context()))
+	r.must(cp.Commit(l.Context()))
 }
 
 // A fleece store that cannot take what the guest overwrites breaks the capture and not the guest.
@@ -491,7 +497,7 @@ func TestCaptureFleeceFull(t *testing.T) {
 	id := dr.DiskID{Machine: "a", Disk: "q"}
 	// Half a mebibyte by the configured limit; then less than that because the file system filled up meanwhile.
 	run := l.smallFileSystem("a", 16)
-	l.must(l.Power(t.Context(), "a", site.PowerStart))
+	l.must(l.Power(l.Context(), "a", site.PowerStart))
 	r := newReplica(l, "a")
 	l.write(id, 0, fill(1, 4<<20))
 	r.cycle(r.content(id))
@@ -508,10 +514,10 @@ func TestCaptureFleeceFull(t *testing.T) {
 			t.Errorf("read of a broken snapshot: %v", err)
 		}
 		l.write(id, 1<<20, fill(4, 1<<20))
-		if st, err := l.handle("a").status(t.Context()); err != nil || !st.Running {
+		if st, err := l.handle("a").status(l.Context()); err != nil || !st.Running {
 			t.Errorf("guest %+v, %v", st, err)
 		}
-		r.must(c.Abort(t.Context()))
+		r.must(c.Abort(l.Context()))
 		_ = os.Remove(filepath.Join(l.handle("a").fleeceDir(), "filler"))
 		l.cfg.FleeceLimit = 0
 		if full, moved := r.cycle(r.content(id)); full != nil || moved != 4<<20 {
@@ -539,7 +545,7 @@ func TestCaptureFleeceFull(t *testing.T) {
 	t.Cleanup(thaw)
 	l.write(id, 0, fill(5, 4096))
 	c, _ := r.begin()
-	l.must(exec.CommandContext(t.Context(), "fsfreeze", "-f", run).Run())
+	l.must(exec.CommandContext(l.Context(), "fsfreeze", "-f", run).Run())
 	start := time.Now()
 	l.write(id, 0, fill(6, 4096))
 	l.write(id, 0, fill(7, 1<<20))
@@ -551,7 +557,7 @@ func TestCaptureFleeceFull(t *testing.T) {
 	if _, err := c.Disks()[0].ReadAt(make([]byte, 4096), 0); err == nil {
 		t.Error("a broken snapshot can be read")
 	}
-	r.must(c.Abort(t.Context()))
+	r.must(c.Abort(l.Context()))
 	if full, _ := r.cycle(r.content(id)); full != nil {
 		t.Errorf("after a broken capture: full %v", full)
 	}
@@ -573,6 +579,7 @@ func (l *lab) smallFileSystem(machine string, mib int64) string {
 		defer cancel()
 		_ = l.Power(ctx, machine, site.PowerKill)
 		if out, err := exec.Command("umount", dir).CombinedOutput(); err != nil {
+			_ = exec.Command("umount", "-l", dir).Run()
 			l.Errorf("umount: %s", out)
 		}
 	})

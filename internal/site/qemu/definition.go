@@ -161,6 +161,12 @@ func (p *parser) machine(f fileDef) *definition {
 	}
 	p.boot(f.Boot, m)
 	seen := map[string]bool{"kernel": true, "initrd": true}
+	if n := len(f.Disks); n > maxDisks {
+		p.bad(fmt.Sprintf("$.disks[%d]", maxDisks), "spread the data over fewer disks", "%s", tooMany(n, maxDisks, "disks"))
+	}
+	if n := len(f.NICs); n > maxNICs {
+		p.bad(fmt.Sprintf("$.nics[%d]", maxNICs), "put forwards of one network on one NIC", "%s", tooMany(n, maxNICs, "NICs"))
+	}
 	for i, d := range f.Disks {
 		p.disk(fmt.Sprintf("$.disks[%d]", i), d, seen, m)
 	}
@@ -168,6 +174,10 @@ func (p *parser) machine(f fileDef) *definition {
 		p.nic(fmt.Sprintf("$.nics[%d]", i), i, n, m)
 	}
 	return def
+}
+
+func tooMany(n, limit int, what string) string {
+	return fmt.Sprintf("%d %s: a machine of this site has at most %d", n, what, limit)
 }
 
 func (p *parser) boot(b fileBoot, m *dr.Machine) {

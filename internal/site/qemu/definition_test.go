@@ -80,6 +80,8 @@ func TestDefinitionErrors(t *testing.T) {
 		{"network", "name: m\nnics: [{network: \"a b\"}]\n", "m.yaml:2:18: nics[0].network: "},
 		{"mac", "name: m\nnics: [{network: lan, mac: \"01:00:00:00:00:00\"}]\n", "nics[0].mac: "},
 		{"port", "name: m\nnics: [{network: lan, forwards: [{guestPort: 70000}]}]\n", "m.yaml:2:46: nics[0].forwards[0].guestPort: "},
+		{"disks", "name: m\ndisks:\n" + strings.Repeat("- {}\n", maxDisks+1), "m.yaml:24:3: disks[21]: 22 disks: a machine of this site has at most 21"},
+		{"NICs", "name: m\nnics:\n" + strings.Repeat("- {network: lan}\n", maxNICs+1), "m.yaml:9:3: nics[6]: 7 NICs: a machine of this site has at most 6"},
 		{"empty", "", "m.yaml:1:1: "},
 	}
 	for _, tt := range tests {

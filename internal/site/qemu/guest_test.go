@@ -29,7 +29,7 @@ nics: [{network: lan}, {network: access, forwards: [{guestPort: 80}]}]
 	for _, name := range []string{"db", "web"} {
 		l.makeDisk64(name)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(l.Context(), 2*time.Minute)
 	defer cancel()
 	start := time.Now()
 	took := func(what string) { t.Logf("%6.2f s %s", time.Since(start).Seconds(), what) }
@@ -122,7 +122,7 @@ func TestGuestFromSource(t *testing.T) {
 		Sources: map[string]string{"kernel": l.serve(t, kernel), "initrd": l.serve(t, initrd), "data": l.serve(t, make([]byte, 64<<20))},
 		Owner:   "run-1",
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 2*time.Minute)
+	ctx, cancel := context.WithTimeout(l.Context(), 2*time.Minute)
 	defer cancel()
 	start := time.Now()
 	took := func(what string) { t.Logf("%6.2f s %s", time.Since(start).Seconds(), what) }

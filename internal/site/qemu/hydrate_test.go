@@ -60,7 +60,7 @@ func TestHydrateResumes(t *testing.T) {
 	l := newLab(t)
 	m, content := l.provisionFrom(4 << 20)
 	l.throttledStream()
-	ctx, cancel := context.WithCancel(t.Context())
+	ctx, cancel := context.WithCancel(l.Context())
 	var once sync.Once
 	err := l.Hydrate(ctx, "copy", func(int64, int64) { once.Do(cancel) })
 	if err == nil {
@@ -71,18 +71,18 @@ func TestHydrateResumes(t *testing.T) {
 	l.guestIO(dr.DiskID{Machine: "copy", Disk: "data"}, "flush")
 	copy(content[1<<20:], bytes.Repeat([]byte{7}, 4096))
 	l.reopen()
-	c, err := l.handle("copy").monitor(t.Context())
+	c, err := l.handle("copy").monitor(l.Context())
 	l.must(err)
-	if _, found, err := findJob(t.Context(), c, streamJob("data")); err != nil || !found {
+	if _, found, err := findJob(l.Context(), c, streamJob("data")); err != nil || !found {
 		t.Fatalf("the job is gone: %v", err)
 	}
-	l.must(c.Run(t.Context(), "block-job-set-speed", map[string]any{"device": streamJob("data"), "speed": 0}, nil))
+	l.must(c.Run(l.Context(), "block-job-set-speed", map[string]any{"device": streamJob("data"), "speed": 0}, nil))
 	var done, total int64
-	l.must(l.Hydrate(t.Context(), "copy", func(d, t int64) { done, total = d, t }))
+	l.must(l.Hydrate(l.Context(), "copy", func(d, t int64) { done, total = d, t }))
 	if done != total || total != 4<<20 {
 		t.Errorf("progress ended at %d of %d", done, total)
 	}
-	l.must(l.Power(t.Context(), "copy", site.PowerKill))
+	l.must(l.Power(l.Context(), "copy", site.PowerKill))
 	l.wantContent(m.Disks[0], content)
 }
 
@@ -95,13 +95,13 @@ func TestHydrateOverPower(t *testing.T) {
 	var once sync.Once
 	hydrated := make(chan error, 1)
 	go func() {
-		hydrated <- l.Hydrate(t.Context(), "copy", func(int64, int64) { once.Do(func() { close(started) }) })
+		hydrated <- l.Hydrate(l.Context(), "copy", func(int64, int64) { once.Do(func() { close(started) }) })
 	}()
 	<-started
-	l.must(l.Power(t.Context(), "copy", site.PowerKill))
+	l.must(l.Power(l.Context(), "copy", site.PowerKill))
 	l.must(<-hydrated)
 	l.wantContent(m.Disks[0], content)
-	l.must(l.Power(t.Context(), "copy", site.PowerStart))
+	l.must(l.Power(l.Context(), "copy", site.PowerStart))
 }
 
 // TestHydrateSourceGone: the error says so, and nothing is spoilt.
@@ -111,8 +111,8 @@ func TestHydrateSourceGone(t *testing.T) {
 		Machine: dr.Machine{Name: "copy", Disks: []dr.Disk{{Name: "data", Size: 1 << 20}}},
 		Sources: map[string]string{"data": "nbd+unix:///disk?socket=/nowhere"},
 	}
-	l.must(l.Provision(t.Context(), req))
-	l.wantKind(l.Hydrate(t.Context(), "copy", nil), dr.KindUnavailable)
+	l.must(l.Provision(l.Context(), req))
+	l.wantKind(l.Hydrate(l.Context(), "copy", nil), dr.KindUnavailable)
 	img, err := readImage(l.get("copy").Disks[0].Path, "qcow2")
 	l.must(err)
 	if img.Backing == "" {
@@ -123,7 +123,7 @@ func TestHydrateSourceGone(t *testing.T) {
 // TestAccel: the trial tells a guest that runs from one that does not.
 func TestAccel(t *testing.T) {
 	l := newLab(t)
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	ctx, cancel := context.WithTimeout(l.Context(), time.Minute)
 	defer cancel()
 	l.must(l.tryAccel(ctx, "tcg"))
 	if err := l.tryAccel(ctx, "no-such-accelerator"); err == nil {

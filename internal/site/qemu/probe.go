@@ -9,7 +9,6 @@ import (
 	"net"
 	"net/http"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -57,7 +56,7 @@ func (d *Driver) Probe(ctx context.Context, name string, probe dr.Probe) error {
 				why = "it was not started"
 			}
 			return dr.WithHint(fmt.Errorf("probe %s: the machine is off: %s", name, why), dr.KindUnavailable,
-				"see its console: "+filepath.Join(m.dir(), "console.log"))
+				"see its console: "+m.consolePath())
 		}
 		if err = look(ctx, s); err == nil {
 			return nil
@@ -68,7 +67,7 @@ func (d *Driver) Probe(ctx context.Context, name string, probe dr.Probe) error {
 		select {
 		case <-ctx.Done():
 			return dr.WithHint(fmt.Errorf("probe %s: %w: %w", name, context.Cause(ctx), last), dr.KindUnavailable,
-				"see its console: "+filepath.Join(m.dir(), "console.log"))
+				"see its console: "+m.consolePath())
 		case <-tick.C:
 		}
 	}
@@ -91,7 +90,7 @@ func (m *machine) prober(p dr.Probe) (func(context.Context, state) error, error)
 		if p.Text == "" {
 			return nil, dr.WithHint(errors.New("no text to wait for"), dr.KindInvalid, "give the probe a text")
 		}
-		c := &consoleReader{path: filepath.Join(m.dir(), "console.log"), text: []byte(p.Text)}
+		c := &consoleReader{path: m.consolePath(), text: []byte(p.Text)}
 		return c.look, nil
 	case dr.ProbeAgent:
 		if !m.def().Agent {

@@ -73,8 +73,14 @@ func checkRequest(req site.ProvisionRequest) error {
 	if err := checkName(m.Name); err != nil {
 		return err
 	}
-	known := map[string]bool{}
+	if n := len(m.NICs); n > maxNICs {
+		return fmt.Errorf("machine %s: %s", m.Name, tooMany(n, maxNICs, "NICs"))
+	}
+	known, disks := map[string]bool{}, 0
 	for _, k := range m.Disks {
+		if k.Role == dr.RoleDisk {
+			disks++
+		}
 		if err := checkName(k.Name); err != nil {
 			return fmt.Errorf("machine %s: disk: %w", m.Name, err)
 		}
@@ -85,6 +91,9 @@ func checkRequest(req site.ProvisionRequest) error {
 		case k.Role != dr.RoleDisk && req.Sources[k.Name] == "":
 			return fmt.Errorf("machine %s: no source for its %s", m.Name, k.Role)
 		}
+	}
+	if disks > maxDisks {
+		return fmt.Errorf("machine %s: %s", m.Name, tooMany(disks, maxDisks, "disks"))
 	}
 	for disk, uri := range req.Sources {
 		if !known[disk] {

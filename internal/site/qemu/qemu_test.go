@@ -35,24 +35,41 @@ func TestMain(m *testing.M) {
 type lab struct {
 	*testing.T
 	dir string
+	ctx context.Context
 	*Driver
 }
 
+// labLimit bounds a test, so that one that hangs fails and is cleaned up after.
+const labLimit = 2 * time.Minute
+
+// newLab makes the site of a test that may run beside others; newQuietLab that of one that may not.
 func newLab(t *testing.T) *lab {
+	t.Helper()
+	t.Parallel()
+	return newQuietLab(t)
+}
+
+func newQuietLab(t *testing.T) *lab {
 	t.Helper()
 	need.Tool(t, "qemu-system-x86_64", "qemu-img")
 	l := &lab{T: t, dir: t.TempDir()}
+	var cancel context.CancelFunc
+	l.ctx, cancel = context.WithTimeout(t.Context(), labLimit)
+	t.Cleanup(cancel)
 	l.reopen()
 	t.Cleanup(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
+		defer cancel()
 		runs, _ := filepath.Glob(filepath.Join(l.dir, "run", "*", "state.json"))
 		for _, path := range runs {
 			m := l.handle(filepath.Base(filepath.Dir(path)))
-			unlock, err := m.lockNow(context.Background())
+			unlock, err := m.lockNow(ctx)
 			if err == nil {
-				err = m.kill("the test ended")
 				unlock()
+			} else {
+				t.Error(err)
 			}
-			if err != nil {
+			if err := m.kill("the test ended"); err != nil { // also when somebody holds it
 				t.Error(err)
 			}
 		}
@@ -60,6 +77,9 @@ func newLab(t *testing.T) *lab {
 	})
 	return l
 }
+
+// Context ends with the test, and in bounded time.
+func (l *lab) Context() context.Context { return l.ctx }
 
 // reopen stands for the death of the controller and the start of the next one.
 func (l *lab) reopen() {
@@ -191,7 +211,7 @@ func TestConformance(t *testing.T) {
 	sitetest.Run(t, func(t *testing.T) *sitetest.Harness {
 		l := newLab(t)
 		l.define("idle", idleYAML, "data.qcow2")
-		l.must(l.Power(t.Context(), "idle", site.PowerStart))
+		l.must(l.Power(l.Context(), "idle", site.PowerStart))
 		return &sitetest.Harness{
 			Driver: l.Driver, Machine: "idle", Capture: true, Provision: true,
 			Write:  func(_ testing.TB, id dr.DiskID, off int64, p []byte) { l.write(id, off, p) },
@@ -207,7 +227,7 @@ func TestConformance(t *testing.T) {
 func TestAdopt(t *testing.T) {
 	l := newLab(t)
 	l.define("idle", idleYAML, "data.qcow2")
-	l.must(l.Power(t.Context(), "idle", site.PowerStart))
+	l.must(l.Power(l.Context(), "idle", site.PowerStart))
 	before := l.state("idle")
 	if before.PID == 0 || before.Generation != 1 {
 		t.Fatalf("state %+v", before)
@@ -220,9 +240,9 @@ func TestAdopt(t *testing.T) {
 		{&journal{Group: "g", ID: "c"}, dr.PowerPaused}, // by a person, before or after the instant
 		{&journal{Group: "g", ID: "c", Stopped: true}, dr.PowerOn},
 	} {
-		c, err := l.handle("idle").monitor(t.Context())
+		c, err := l.handle("idle").monitor(l.Context())
 		l.must(err)
-		l.must(c.Run(t.Context(), "stop", nil, nil))
+		l.must(c.Run(l.Context(), "stop", nil, nil))
 		if tt.journal != nil {
 			l.must(l.handle("idle").writeJournal(*tt.journal))
 		}
@@ -234,7 +254,7 @@ func TestAdopt(t *testing.T) {
 			t.Errorf("journal %+v is left, %v", j, err)
 		}
 	}
-	l.must(l.Power(t.Context(), "idle", site.PowerStart))
+	l.must(l.Power(l.Context(), "idle", site.PowerStart))
 	if s := l.state("idle"); s.PID != before.PID || s.Generation != 1 {
 		t.Errorf("state %+v, want the process as before", s)
 	}
@@ -246,7 +266,7 @@ func TestAdopt(t *testing.T) {
 	if m := l.get("idle"); m.Power != dr.PowerOn {
 		t.Errorf("a start that was cut off: the machine is %s", m.Power)
 	}
-	l.must(l.Power(t.Context(), "idle", site.PowerKill))
+	l.must(l.Power(l.Context(), "idle", site.PowerKill))
 	if processAlive(before.PID, before.StartTime) {
 		t.Error("the process lives on")
 	}
@@ -255,16 +275,16 @@ func TestAdopt(t *testing.T) {
 func TestMachineDies(t *testing.T) {
 	l := newLab(t)
 	l.define("idle", idleYAML, "data.qcow2")
-	l.must(l.Power(t.Context(), "idle", site.PowerStart))
+	l.must(l.Power(l.Context(), "idle", site.PowerStart))
 	s := l.state("idle")
 	l.must(killProcess(s.PID))
-	l.must(l.handle("idle").waitExit(t.Context(), s))
+	l.must(l.handle("idle").waitExit(l.Context(), s))
 	if m := l.get("idle"); m.Power != dr.PowerOff {
 		t.Errorf("power %s", m.Power)
 	}
-	err := l.Probe(t.Context(), "idle", dr.Probe{Kind: dr.ProbeSerial, Text: "never", Timeout: time.Minute})
+	err := l.Probe(l.Context(), "idle", dr.Probe{Kind: dr.ProbeSerial, Text: "never", Timeout: time.Minute})
 	l.wantKind(err, dr.KindUnavailable)
-	l.must(l.Power(t.Context(), "idle", site.PowerStart))
+	l.must(l.Power(l.Context(), "idle", site.PowerStart))
 	if s := l.state("idle"); s.Generation != 2 {
 		t.Errorf("state %+v", s)
 	}
@@ -272,7 +292,7 @@ func TestMachineDies(t *testing.T) {
 	s = l.state("idle")
 	_ = l.Driver.Close()
 	l.must(killProcess(s.PID))
-	l.must(l.handle("idle").waitExit(t.Context(), s))
+	l.must(l.handle("idle").waitExit(l.Context(), s))
 	l.reopen()
 	if s := l.state("idle"); s.PID != 0 || !s.Unclean {
 		t.Errorf("state %+v, want an unclean end", s)
@@ -295,7 +315,7 @@ func TestStartFails(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { endProcess(pid) })
-	err := l.Power(t.Context(), "idle", site.PowerStart)
+	err := l.Power(l.Context(), "idle", site.PowerStart)
 	l.wantKind(err, dr.KindConflict)
 	if !strings.Contains(err.Error(), "lock") {
 		t.Errorf("the error does not say what QEMU said: %v", err)
@@ -309,7 +329,7 @@ func TestStartFails(t *testing.T) {
 		t.Errorf("state %+v", s)
 	}
 	l.cfg.Binary = "no-such-emulator"
-	err = l.Power(t.Context(), "idle", site.PowerStart)
+	err = l.Power(l.Context(), "idle", site.PowerStart)
 	l.wantKind(err, dr.KindUnavailable)
 	if !strings.Contains(dr.Hint(err), "apt-get install") {
 		t.Errorf("hint %q", dr.Hint(err))
@@ -319,15 +339,15 @@ func TestStartFails(t *testing.T) {
 func TestShutdownForced(t *testing.T) {
 	l := newLab(t)
 	l.define("idle", idleYAML, "data.qcow2")
-	l.must(l.Power(t.Context(), "idle", site.PowerStart))
-	ctx, cancel := context.WithTimeout(t.Context(), 200*time.Millisecond)
+	l.must(l.Power(l.Context(), "idle", site.PowerStart))
+	ctx, cancel := context.WithTimeout(l.Context(), 200*time.Millisecond)
 	defer cancel()
 	l.must(l.Power(ctx, "idle", site.PowerShutdown)) // the firmware does not listen
 	if m := l.get("idle"); m.Power != dr.PowerOff {
 		t.Errorf("power %s", m.Power)
 	}
-	l.must(l.Power(t.Context(), "idle", site.PowerStart))
-	ctx, cancel = context.WithCancel(t.Context())
+	l.must(l.Power(l.Context(), "idle", site.PowerStart))
+	ctx, cancel = context.WithCancel(l.Context())
 	cancel()
 	if err := l.Power(ctx, "idle", site.PowerShutdown); !errors.Is(err, context.Canceled) {
 		t.Errorf("cancelled: %v", err)
@@ -338,31 +358,31 @@ func TestShutdownForced(t *testing.T) {
 }
 
 func TestForwards(t *testing.T) {
-	l := newLab(t)
+	l := newQuietLab(t) // wants a certain port free
 	const yaml = `name: %s
 memory: 32MiB
 nics: [{network: access, forwards: [{guestPort: 80, hostPort: %d}]}]
 `
 	l.define("a", fmt.Sprintf(yaml, "a", 0))
-	l.must(l.Power(t.Context(), "a", site.PowerStart))
+	l.must(l.Power(l.Context(), "a", site.PowerStart))
 	port := l.get("a").NICs[0].Forwards[0].HostPort
 	if port == 0 {
 		t.Fatal("no host port reported")
 	}
 	l.define("b", fmt.Sprintf(yaml, "b", port))
-	l.wantKind(l.Power(t.Context(), "b", site.PowerStart), dr.KindConflict)
-	l.must(l.Power(t.Context(), "a", site.PowerKill))
+	l.wantKind(l.Power(l.Context(), "b", site.PowerStart), dr.KindConflict)
+	l.must(l.Power(l.Context(), "a", site.PowerKill))
 	if p := l.get("a").NICs[0].Forwards[0].HostPort; p != 0 {
 		t.Errorf("a stopped machine reports port %d", p)
 	}
-	l.must(l.Power(t.Context(), "b", site.PowerStart))
-	l.must(l.Power(t.Context(), "a", site.PowerStart)) // its port is taken: another one
+	l.must(l.Power(l.Context(), "b", site.PowerStart))
+	l.must(l.Power(l.Context(), "a", site.PowerStart)) // its port is taken: another one
 	if p := l.get("a").NICs[0].Forwards[0].HostPort; p == 0 || p == port {
 		t.Errorf("port %d", p)
 	}
 	// The forward accepts at once; the probe must not believe it.
-	l.wantKind(l.Probe(t.Context(), "a", dr.Probe{Kind: dr.ProbeTCP, Port: 80, Timeout: time.Second}), dr.KindUnavailable)
-	l.wantKind(l.Probe(t.Context(), "a", dr.Probe{Kind: dr.ProbeTCP, Port: 81}), dr.KindInvalid)
+	l.wantKind(l.Probe(l.Context(), "a", dr.Probe{Kind: dr.ProbeTCP, Port: 80, Timeout: time.Second}), dr.KindUnavailable)
+	l.wantKind(l.Probe(l.Context(), "a", dr.Probe{Kind: dr.ProbeTCP, Port: 81}), dr.KindInvalid)
 }
 
 func TestProvisionFiles(t *testing.T) {
@@ -378,7 +398,7 @@ func TestProvisionFiles(t *testing.T) {
 		Sources: map[string]string{"kernel": l.serve(t, padded), "data": "nbd+unix:///disk?socket=/nowhere"},
 		Owner:   "run-1", Isolation: "test-1",
 	}
-	l.must(l.Provision(t.Context(), req))
+	l.must(l.Provision(l.Context(), req))
 	m := l.get("db")
 	got, err := os.ReadFile(m.Disks[0].Path)
 	l.must(err)
@@ -393,7 +413,7 @@ func TestProvisionFiles(t *testing.T) {
 	}
 	// A resumed run serves its sources elsewhere.
 	req.Sources["data"] = "nbd+unix:///disk?socket=/elsewhere"
-	l.must(l.Provision(t.Context(), req))
+	l.must(l.Provision(l.Context(), req))
 	img, err := readImage(m.Disks[1].Path, "qcow2")
 	l.must(err)
 	if !strings.Contains(img.Backing, "/elsewhere") {
@@ -401,14 +421,14 @@ func TestProvisionFiles(t *testing.T) {
 	}
 	// The source is away: the start says so and leaves nothing.
 	req.Machine.NICs = nil
-	l.wantKind(l.Power(t.Context(), "db", site.PowerStart), dr.KindUnavailable)
+	l.wantKind(l.Power(l.Context(), "db", site.PowerStart), dr.KindUnavailable)
 
 	// Half a machine, as a crash before the definition was written leaves it.
 	l.must(os.Remove(l.definitionPath("db")))
 	if got := l.get("db"); got.Name != "" {
 		t.Error("half a machine is listed")
 	}
-	l.must(l.Delete(t.Context(), "db"))
+	l.must(l.Delete(l.Context(), "db"))
 	if _, err := os.Stat(l.diskDir("db")); err == nil {
 		t.Error("disks are left")
 	}
@@ -417,14 +437,48 @@ func TestProvisionFiles(t *testing.T) {
 func TestProvisionBadRequest(t *testing.T) {
 	l := newLab(t)
 	ok := dr.Machine{Name: "db", Disks: []dr.Disk{{Name: "data", Size: 4096}}}
+	disks := make([]dr.Disk, maxDisks+1)
+	for i := range disks {
+		disks[i] = dr.Disk{Name: fmt.Sprintf("d%d", i), Size: 4096}
+	}
 	for name, req := range map[string]site.ProvisionRequest{
+		"disks":          {Machine: dr.Machine{Name: "db", Disks: disks}},
+		"NICs":           {Machine: dr.Machine{Name: "db", NICs: make([]dr.NIC, maxNICs+1)}},
 		"name":           {Machine: dr.Machine{Name: "../db"}},
 		"unknown source": {Machine: ok, Sources: map[string]string{"other": "nbd://host/x"}},
 		"scheme":         {Machine: ok, Sources: map[string]string{"data": "http://host/x"}},
 		"no kernel":      {Machine: dr.Machine{Name: "db", Disks: []dr.Disk{{Name: "kernel", Size: 1, Role: dr.RoleKernel}}}},
 		"size":           {Machine: dr.Machine{Name: "db", Disks: []dr.Disk{{Name: "data"}}}},
 	} {
-		t.Run(name, func(t *testing.T) { l.wantKind(l.Provision(t.Context(), req), dr.KindInvalid) })
+		t.Run(name, func(t *testing.T) { l.wantKind(l.Provision(l.Context(), req), dr.KindInvalid) })
+	}
+}
+
+func TestTrimConsole(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "console.log")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600) // as QEMU holds it
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	for i, tt := range []struct{ says, now, before, earlier string }{
+		{"0123456789", "0123456789", "", ""},
+		{"a", "", "789a", ""},
+		{"bcdefghijklmn", "", "klmn", "789a"},
+		{"o", "o", "klmn", "789a"},
+	} {
+		_, err := f.WriteString(tt.says)
+		if err == nil {
+			err = trimConsole(path, 10, 4)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		for suffix, want := range map[string]string{"": tt.now, ".1": tt.before, ".2": tt.earlier} {
+			if got, _ := os.ReadFile(path + suffix); string(got) != want {
+				t.Errorf("%d: console%s is %q, want %q", i, suffix, got, want)
+			}
+		}
 	}
 }
 

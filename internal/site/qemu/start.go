@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"os/exec"
@@ -22,6 +23,9 @@ const (
 	startTries = 4
 	// keptConsoles is how many consoles of earlier boots are kept.
 	keptConsoles = 3
+	// consoleLimit is the size of a console, in bytes, beyond which consoleTail of it is kept as if of an earlier boot.
+	consoleLimit = 16 << 20
+	consoleTail  = 1 << 20
 )
 
 // start brings the machine up; the caller holds its lock.
@@ -83,7 +87,7 @@ func (m *machine) goOn(ctx context.Context) error {
 // launch runs QEMU until its monitor answers. On failure no process, socket or pidfile is left, and QEMU's own output
 // is returned beside the error.
 func (m *machine) launch(ctx context.Context, s state, l launch) (output string, err error) {
-	l.pidfile, l.console, l.efivars = m.pidfile(), filepath.Join(m.dir(), "console.log"), m.efivars()
+	l.pidfile, l.console, l.efivars = m.pidfile(), m.consolePath(), m.efivars()
 	if err := os.MkdirAll(m.dir(), 0o700); err != nil {
 		return "", err
 	}
@@ -248,14 +252,53 @@ func (m *machine) forget(s state, exit string) {
 
 // rotate renames path to path.1, that to path.2 and so on, and drops the oldest.
 func rotate(path string, keep int) error {
-	for i := keep; i >= 1; i-- {
-		from := path
-		if i > 1 {
-			from = fmt.Sprintf("%s.%d", path, i-1)
-		}
-		if err := os.Rename(from, fmt.Sprintf("%s.%d", path, i)); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if err := shift(path, keep); err != nil {
+		return err
+	}
+	return renameIf(path, path+".1")
+}
+
+// shift makes room for a new path.1.
+func shift(path string, keep int) error {
+	for i := keep; i > 1; i-- {
+		if err := renameIf(fmt.Sprintf("%s.%d", path, i-1), fmt.Sprintf("%s.%d", path, i)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+func renameIf(from, to string) error {
+	if err := os.Rename(from, to); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+func (m *machine) consolePath() string { return filepath.Join(m.dir(), "console.log") }
+
+// trimConsole bounds the console of a running machine. QEMU appends to the file, so it can be cut under its hands; what
+// the guest says meanwhile may be lost.
+func trimConsole(path string, limit, tail int64) error {
+	st, err := os.Stat(path)
+	if err != nil || st.Size() <= limit {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close() //nolint:errcheck // only read
+	kept, err := io.ReadAll(io.NewSectionReader(f, st.Size()-tail, tail))
+	if err != nil {
+		return err
+	}
+	// The file itself stays where it is, because QEMU holds it.
+	if err := shift(path, keptConsoles); err != nil {
+		return err
+	}
+	if err := os.WriteFile(path+".1", kept, 0o600); err != nil {
+		return err
+	}
+	return os.Truncate(path, 0)
 }
