@@ -61,15 +61,14 @@ func fromStatus(s controller.Status) wire.Status {
 		RPOSeconds: s.RPO.Seconds(), LastPoint: s.LastPoint, NextDue: wire.At(s.NextDue),
 		Error: s.Error, Hint: s.Hint, Failures: s.Failures, Run: s.Protection.Run, SplitBrain: s.SplitBrain,
 		ProvenAt: wire.At(s.Protection.ProvenAt), ProvenPoint: s.Protection.ProvenPoint,
+		RPOMet: s.RPOMet, LiveSince: wire.At(s.LiveSince), Warning: s.Warning, WarningHint: s.WarningHint,
 	}
 	if t := s.Protection.Test; t != "" && t != dr.TestNone {
 		w.Test, w.TestRun = string(t), s.Protection.TestRun
 	}
-	if !s.KnownGood.IsZero() {
-		lose := max(0, s.Now.Sub(s.KnownGood))
-		seconds := lose.Seconds()
-		// A point is there when its cycle has ended: until then the one before is what a failover gets.
-		w.LoseSeconds, w.RPOMet = &seconds, lose <= s.RPO+s.LastCycle.Took
+	if s.Recoverable {
+		seconds := s.Lose.Seconds()
+		w.LoseSeconds = &seconds
 	}
 	if s.LastCycle.Kind != "" {
 		c := fromResult(s.LastCycle)

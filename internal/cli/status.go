@@ -38,7 +38,7 @@ func (a *App) statusCommand() *cobra.Command {
 // onDuty reports whether a group is one that a failover now would bring up from its newest point.
 func onDuty(s wire.Status) bool {
 	switch s.State {
-	case "failed-over", "committed", "failover", "disabled":
+	case "planned-failover", "planned-failover-failed", "failover", "failover-failed", "failed-over", "committed", "disabled":
 		return false
 	}
 	return true
@@ -47,6 +47,8 @@ func onDuty(s wire.Status) bool {
 // loseText answers what would be lost.
 func loseText(s wire.Status) string {
 	switch {
+	case s.LiveSince != nil:
+		return "NOT PROTECTED"
 	case !onDuty(s):
 		return ""
 	case s.LoseSeconds == nil:
@@ -63,6 +65,57 @@ func rpoText(s wire.Status) string {
 		return "ok"
 	}
 	return "MISSED"
+}
+
+// runsAtText is where the group's machines run; empty while that is being decided.
+func runsAtText(s wire.Status) string {
+	if s.State == "failover" || s.State == "failover-failed" {
+		return ""
+	}
+	return s.Site
+}
+
+// summary says in one sentence where the group stands, and what to do about it where that is not plain.
+func summary(s wire.Status) (text, hint string) {
+	lose := ""
+	if s.LoseSeconds != nil {
+		lose = out.Seconds(*s.LoseSeconds)
+	}
+	switch s.State {
+	case "disabled":
+		return "not protected", "understudy protect --group " + s.Group
+	case "planned-failover":
+		return fmt.Sprintf("is being moved from %s to %s; nothing is lost", s.Site, s.Target), watchHint(s)
+	case "planned-failover-failed":
+		return fmt.Sprintf("could not be moved to %s, nor given back to %s", s.Target, s.Site),
+			fmt.Sprintf("understudy run show %s; then understudy failover %s --planned tries again", s.Run, s.Group)
+	case "failover":
+		return "is being failed over", watchHint(s)
+	case "failover-failed":
+		return "the failover failed: the group may run nowhere",
+			fmt.Sprintf("understudy run show %s; then understudy failover %s --unplanned starts over", s.Run, s.Group)
+	case "failed-over", "committed":
+		text = fmt.Sprintf("runs at %s and is NOT PROTECTED there", s.Site)
+		if lose != "" {
+			text += fmt.Sprintf(": if %s is lost now, the last %s, all since the failover, are lost", s.Site, lose)
+		}
+		hint = fmt.Sprintf("to protect it there: understudy unprotect %s, then understudy protect --group %s --site %s ...", s.Group, s.Group, s.Site)
+		if s.State == "failed-over" {
+			hint = fmt.Sprintf("understudy commit %s when it is well; %s", s.Group, hint)
+		}
+		return text, hint
+	}
+	if lose == "" {
+		return "nothing can be recovered yet", ""
+	}
+	return "fail over now: lose " + lose, ""
+}
+
+func watchHint(s wire.Status) string {
+	if s.Run == "" {
+		return ""
+	}
+	return "understudy run watch " + s.Run
 }
 
 func provenText(s wire.Status) string {
@@ -99,16 +152,16 @@ func stateText(s wire.Status) string {
 
 func stateStyle(s wire.Status) out.StyleName {
 	switch {
-	case len(s.SplitBrain) > 0 || s.Failures > 2 || s.Replication == "fenced":
+	case len(s.SplitBrain) > 0 || s.Failures > 2 || s.Replication == "fenced" || s.LiveSince != nil || s.State == "failover-failed":
 		return out.Bad
-	case s.Failures > 0 || s.Replication == "paused" || s.State != "protected":
+	case s.Failures > 0 || s.Warning != "" || s.Replication == "paused" || s.State != "protected":
 		return out.Warn
 	}
 	return out.Good
 }
 
 func rpoStyle(s wire.Status) out.StyleName {
-	if s.RPOMet || !onDuty(s) {
+	if s.LiveSince == nil && (s.RPOMet || !onDuty(s)) {
 		return out.Plain
 	}
 	return out.Bad
@@ -122,19 +175,19 @@ func (a *App) printStatuses(list []wire.Status) error {
 		out.Column[S]{Title: "FAIL OVER NOW: LOSE", Text: loseText, Style: rpoStyle, Right: true},
 		out.Column[S]{Title: "RPO", Text: rpoText, Style: rpoStyle},
 		out.Col("LAST POINT", func(s S) string { return s.LastPoint }),
-		out.Col("RUNS AT", func(s S) string { return s.Site }),
+		out.Col("RUNS AT", runsAtText),
 		out.Col("TARGET", func(s S) string { return s.Target }),
 		out.Col("PROVEN TO BOOT", provenText))
 	if err != nil || !a.Human() {
 		return err
 	}
 	for _, s := range list {
-		if s.Error != "" {
-			a.Line("%s: %s", s.Group, s.Error)
+		if !onDuty(s) {
+			text, hint := summary(s)
+			a.lineHint(s.Group, text, hint)
 		}
-		if s.Hint != "" {
-			a.Line("  hint: %s", s.Hint)
-		}
+		a.lineHint(s.Group, s.Error, s.Hint)
+		a.lineHint(s.Group, warningText(s), s.WarningHint)
 		for _, m := range s.SplitBrain {
 			a.Line("%s: split brain: %s was running after the failover; see `understudy split-brain`", s.Group, m)
 		}
@@ -142,16 +195,28 @@ func (a *App) printStatuses(list []wire.Status) error {
 	return nil
 }
 
+// lineHint prints a line on a group and its hint, where there are any.
+func (a *App) lineHint(group, text, hint string) {
+	if text == "" {
+		return
+	}
+	a.Line("%s: %s", group, text)
+	if hint != "" {
+		a.Line("  hint: %s", hint)
+	}
+}
+
+func warningText(s wire.Status) string {
+	if s.Warning == "" {
+		return ""
+	}
+	return "warning: " + s.Warning
+}
+
 func (a *App) printStatus(s wire.Status) error {
 	if a.Human() {
-		switch {
-		case !onDuty(s):
-			a.Line("%s: %s; it runs at %s", s.Group, s.State, s.Target)
-		case s.LoseSeconds == nil:
-			a.Line("%s: nothing can be recovered yet", s.Group)
-		default:
-			a.Line("%s: fail over now: lose %s", s.Group, out.Seconds(*s.LoseSeconds))
-		}
+		text, hint := summary(s)
+		a.lineHint(s.Group, text, hint)
 	}
 	cycle, progress := "", ""
 	if c := s.LastCycle; c != nil {
@@ -172,13 +237,15 @@ func (a *App) printStatus(s wire.Status) error {
 		rpo += ", " + t
 	}
 	return out.One(a.Printer, s, s.Group,
-		out.Field{Title: "State", Text: stateText(s)}, out.Field{Title: "Runs at", Text: s.Site}, out.Field{Title: "Target", Text: s.Target},
+		out.Field{Title: "State", Text: stateText(s)}, out.Field{Title: "Runs at", Text: runsAtText(s)}, out.Field{Title: "Target", Text: s.Target},
 		out.Field{Title: "Vault", Text: s.Vault}, out.Field{Title: "RPO", Text: rpo},
 		out.Field{Title: "Known good", Text: timeText(s.KnownGood)}, out.Field{Title: "Last point", Text: s.LastPoint},
 		out.Field{Title: "Last cycle", Text: cycle}, out.Field{Title: "Now", Text: progress},
 		out.Field{Title: "Proven to boot", Text: provenText(s)}, out.Field{Title: "Failover run", Text: s.Run}, out.Field{Title: "Test run", Text: s.TestRun},
 		out.Field{Title: "Split brain", Text: joinNames(s.SplitBrain)},
-		out.Field{Title: "Error", Text: s.Error}, out.Field{Title: "Hint", Text: s.Hint})
+		out.Field{Title: "Live since", Text: timeText(s.LiveSince)},
+		out.Field{Title: "Error", Text: s.Error}, out.Field{Title: "Hint", Text: s.Hint},
+		out.Field{Title: "Warning", Text: s.Warning}, out.Field{Title: "Warning hint", Text: s.WarningHint})
 }
 
 func timeText(t *time.Time) string {

@@ -287,7 +287,12 @@ func (c *Controller) Sync(ctx context.Context, group string) (replicate.Result, 
 		}
 		return replicate.Result{}, dr.WithHint(fmt.Errorf("sync %s: the group is %s", group, state), dr.KindConflict, "understudy status "+group)
 	}
-	return c.scheduler.SyncNow(ctx, group)
+	res, err := c.scheduler.SyncNow(ctx, group)
+	if err != nil {
+		return res, err
+	}
+	// Whoever waited for the first copy may fail over now.
+	return res, c.advance(ctx, group, res.Instant)
 }
 
 // Pause pauses replication of a group until Resume.
@@ -302,6 +307,13 @@ func (c *Controller) Pause(ctx context.Context, group string) error {
 func (c *Controller) Resume(ctx context.Context, group string) error {
 	if err := c.setPaused(ctx, group, false); err != nil {
 		return fmt.Errorf("resume %s: %w", group, err)
+	}
+	p, err := c.store.Protection(ctx, group)
+	if err != nil {
+		return fmt.Errorf("resume %s: %w", group, err)
+	}
+	if !replicates(p.State) {
+		return dr.WithHint(fmt.Errorf("resume %s: the group is %s", group, p.State), dr.KindConflict, "understudy status "+group)
 	}
 	return c.scheduler.Resume(group)
 }

@@ -84,29 +84,18 @@ func (c *Controller) saveOnce(ctx context.Context) {
 	taken := c.dirty.take()
 	var list []store.GroupStatus
 	for _, s := range taken {
-		if err := c.advance(ctx, s); err != nil && ctx.Err() == nil {
+		if err := c.advance(ctx, s.Group, s.KnownGood); err != nil && ctx.Err() == nil {
 			c.log.Error("record protection", "group", s.Group, "err", err)
 		}
 		before, err := c.store.Status(ctx, s.Group)
 		if err != nil && ctx.Err() == nil {
 			c.log.Error("read status", "group", s.Group, "err", err)
 		}
-		g := store.GroupStatus{
-			Group: s.Group, State: s.State, Phase: s.Progress.Phase, KnownGood: s.KnownGood, LastPoint: s.LastPoint,
-			LastError: s.LastError, Hint: s.LastHint, Failures: s.Failures, NextDue: s.NextDue, Updated: c.cfg.Now().UTC(),
+		g, err := remembered(s, before)
+		if err != nil {
+			c.log.Error("encode cycle", "group", s.Group, "err", err)
 		}
-		// What was known before a restart stays known.
-		if g.KnownGood.IsZero() {
-			g.KnownGood, g.Detail = before.KnownGood, before.Detail
-		}
-		if g.LastPoint == "" {
-			g.LastPoint = before.LastPoint
-		}
-		if s.Last.Kind != "" {
-			if g.Detail, err = json.Marshal(s.Last); err != nil {
-				c.log.Error("encode cycle", "group", s.Group, "err", err)
-			}
-		}
+		g.Updated = c.cfg.Now().UTC()
 		list = append(list, g)
 	}
 	if err := c.store.PutStatuses(ctx, list); err != nil && ctx.Err() == nil {
@@ -114,16 +103,48 @@ func (c *Controller) saveOnce(ctx context.Context) {
 	}
 }
 
+// remembered adds to what the scheduler knows of a group what was known before a restart, until a cycle has ended since.
+func remembered(live replicate.Status, saved store.GroupStatus) (g store.GroupStatus, err error) {
+	g = store.GroupStatus{
+		Group: live.Group, State: live.State, Phase: live.Progress.Phase, KnownGood: live.KnownGood, LastPoint: live.LastPoint,
+		LastError: live.LastError, Hint: live.LastHint, Failures: live.Failures, NextDue: live.NextDue, Detail: saved.Detail,
+	}
+	if g.KnownGood.IsZero() {
+		g.KnownGood = saved.KnownGood
+	}
+	if g.LastPoint == "" {
+		g.LastPoint = saved.LastPoint
+	}
+	if live.Last.Kind != "" {
+		g.Detail, err = json.Marshal(live.Last)
+		return g, err
+	}
+	if live.Failures == 0 {
+		g.LastError, g.Hint, g.Failures = saved.LastError, saved.Hint, saved.Failures
+		if live.State == replicate.StateWaiting && saved.Failures > 0 {
+			g.State = replicate.StateFailing
+		}
+	}
+	return g, nil
+}
+
 // advance moves a group's protection on when its first copy is complete.
-func (c *Controller) advance(ctx context.Context, s replicate.Status) error {
-	if s.KnownGood.IsZero() {
+func (c *Controller) advance(ctx context.Context, group string, knownGood time.Time) error {
+	if knownGood.IsZero() {
 		return nil
 	}
-	p, err := c.store.Protection(ctx, s.Group)
+	p, err := c.store.Protection(ctx, group)
 	if err != nil || p.State != dr.StateSeeding {
 		return err
 	}
-	_, err = c.recovery.Apply(ctx, s.Group, dr.OpSeeded)
+	_, err = c.store.ChangeProtection(ctx, group, func(p *store.Protection) error {
+		if p.State != dr.StateSeeding {
+			return nil
+		}
+		next, err := p.Protection.Next(dr.OpSeeded)
+		p.Protection = next
+		return err
+	})
 	return err
 }
 

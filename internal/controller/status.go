@@ -23,8 +23,17 @@ type Status struct {
 	NextDue     time.Time
 	Error, Hint string
 	Failures    int
+	Warning     string // what is wrong beside replication, with a hint
+	WarningHint string
 	SplitBrain  []string // machines seen running where they must not, as site/machine
-	Now         time.Time
+
+	// Recoverable says that there is something to fail over to, and Lose what would be lost if the group's site were
+	// lost now. LiveSince is set after a failover: since then the group runs at its new site, where nothing protects it,
+	// so that all that happened since would be lost.
+	Recoverable bool
+	Lose        time.Duration
+	RPOMet      bool
+	LiveSince   time.Time
 }
 
 // Status returns the status of one group, or of all when name is empty.
@@ -52,7 +61,7 @@ func (c *Controller) Status(ctx context.Context, name string) ([]Status, error) 
 	}
 	list := make([]Status, 0, len(groups))
 	for _, g := range groups {
-		s := Status{Group: g, RPO: rpo[g.Policy], Now: c.cfg.Now()}
+		s := Status{Group: g, RPO: rpo[g.Policy]}
 		if s.Protection, err = c.store.Protection(ctx, g.Name); err != nil {
 			return nil, err
 		}
@@ -75,30 +84,54 @@ func (c *Controller) fill(ctx context.Context, s *Status) error {
 	if err != nil {
 		return err
 	}
-	s.Replication, s.KnownGood, s.LastPoint = saved.State, saved.KnownGood, saved.LastPoint
+	live, err := c.scheduler.Status(s.Group.Name)
+	switch {
+	case err == nil:
+		if saved, err = remembered(live, saved); err != nil {
+			return err
+		}
+		s.Progress, s.Warning, s.WarningHint = live.Progress, live.Warning, live.WarningHint
+	case dr.KindOf(err) != dr.KindNotFound:
+		return err
+	}
+	s.Replication, s.KnownGood, s.LastPoint, s.NextDue = saved.State, saved.KnownGood, saved.LastPoint, saved.NextDue
+	s.Error, s.Hint, s.Failures = saved.LastError, saved.Hint, saved.Failures
 	if len(saved.Detail) > 0 {
 		if err := json.Unmarshal(saved.Detail, &s.LastCycle); err != nil {
 			c.log.Warn("read saved cycle", "group", s.Group.Name, "err", err)
 		}
 	}
-	live, err := c.scheduler.Status(s.Group.Name)
-	if dr.KindOf(err) == dr.KindNotFound {
-		s.Error, s.Hint, s.Failures, s.NextDue = saved.LastError, saved.Hint, saved.Failures, saved.NextDue
+	return c.lose(ctx, s)
+}
+
+// lose works out what would be lost.
+func (c *Controller) lose(ctx context.Context, s *Status) error {
+	now := c.cfg.Now()
+	switch s.Protection.State {
+	case dr.StateFailover, dr.StateFailoverFailed, dr.StateFailedOver, dr.StateCommitted:
+		// What ailed replication of the former site is over.
+		s.Error, s.Hint, s.Failures, s.Warning, s.WarningHint = "", "", 0, "", ""
+		s.NextDue, s.Progress, s.LastCycle = time.Time{}, replicate.Progress{}, replicate.Result{}
+		run, res, err := c.recovery.Result(ctx, s.Protection.Run)
+		if err != nil {
+			return err
+		}
+		now = run.Requested // the source counts as lost from then on
+		if st := s.Protection.State; st != dr.StateFailedOver && st != dr.StateCommitted {
+			break
+		}
+		// The point that it was brought up from is the newest of what runs now.
+		s.KnownGood, s.LastPoint, s.Recoverable = res.PointTime, res.Point, true
+		s.LiveSince = res.LiveSince()
+		s.Lose = max(0, c.cfg.Now().Sub(s.LiveSince))
 		return nil
 	}
-	if err != nil {
-		return err
+	if s.KnownGood.IsZero() {
+		return nil
 	}
-	s.Replication, s.Progress, s.NextDue = live.State, live.Progress, live.NextDue
-	s.Error, s.Hint, s.Failures = live.LastError, live.LastHint, live.Failures
-	if !live.KnownGood.IsZero() {
-		s.KnownGood = live.KnownGood
-	}
-	if live.LastPoint != "" {
-		s.LastPoint = live.LastPoint
-	}
-	if live.Last.Kind != "" {
-		s.LastCycle = live.Last
-	}
+	s.Recoverable, s.Lose = true, max(0, now.Sub(s.KnownGood))
+	// A point is there when its cycle has ended: until then the one before is what a failover gets. A source that is
+	// too slow for its objective misses it all the same.
+	s.RPOMet = s.Lose <= s.RPO+min(s.LastCycle.Took, s.RPO/2)
 	return nil
 }

@@ -201,6 +201,16 @@ type Result struct {
 	Restored bool `json:"restored,omitempty"`
 }
 
+// LiveSince is when the first machine was started, or zero.
+func (r Result) LiveSince() (first time.Time) {
+	for _, m := range r.Machines {
+		if first.IsZero() || m.Started.Before(first) {
+			first = m.Started
+		}
+	}
+	return first
+}
+
 // MachineResult is a machine that was brought up.
 type MachineResult struct {
 	Name    string    `json:"name"` // in the group
@@ -420,6 +430,19 @@ func (r *Recovery) Run(ctx context.Context, id string) (store.Run, []store.Step,
 	}
 	steps, err := r.view.steps(ctx, run.ID)
 	return run, steps, err
+}
+
+// Result returns a run, by its ID, and what it achieved so far.
+func (r *Recovery) Result(ctx context.Context, id string) (store.Run, Result, error) {
+	var res Result
+	run, err := r.o.Store.Run(ctx, id)
+	if err == nil && len(run.Result) > 0 {
+		err = json.Unmarshal(run.Result, &res)
+	}
+	if err != nil {
+		return run, res, fmt.Errorf("read result of run %s: %w", id, err)
+	}
+	return run, res, nil
 }
 
 // Runs lists runs, newest first.

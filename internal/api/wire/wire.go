@@ -103,7 +103,8 @@ type Status struct {
 	State       string     `json:"state" doc:"Where the group is in its life cycle"`
 	Replication string     `json:"replication" doc:"What replication does"`
 	KnownGood   *time.Time `json:"knownGood,omitempty" doc:"The vault holds everything up to this instant"`
-	LoseSeconds *float64   `json:"loseSeconds,omitempty" doc:"A failover now loses this much; left out when nothing can be recovered"`
+	LoseSeconds *float64   `json:"loseSeconds,omitempty" doc:"What is lost if the group's site is lost now; left out when nothing can be recovered"`
+	LiveSince   *time.Time `json:"liveSince,omitempty" doc:"After a failover: since when the group runs at its site, where nothing protects it"`
 	RPOSeconds  float64    `json:"rpoSeconds"`
 	RPOMet      bool       `json:"rpoMet"`
 	LastPoint   string     `json:"lastPoint,omitempty"`
@@ -113,6 +114,8 @@ type Status struct {
 	Error       string     `json:"error,omitempty"`
 	Hint        string     `json:"hint,omitempty"`
 	Failures    int        `json:"failures,omitempty" doc:"Failed cycles in a row"`
+	Warning     string     `json:"warning,omitempty" doc:"What is wrong while replication goes on, such as retention that fails"`
+	WarningHint string     `json:"warningHint,omitempty"`
 	Run         string     `json:"run,omitempty" doc:"The failover that the state is about"`
 	Test        string     `json:"test,omitempty" doc:"Where a test failover is; left out when there is none"`
 	TestRun     string     `json:"testRun,omitempty"`
