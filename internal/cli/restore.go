@@ -64,18 +64,19 @@ func pointHint(err error, v *keyring.Opened, group string) error {
 func (a *App) restoreCommand() *cobra.Command {
 	var f pointFlags
 	var disk, format string
-	var force bool
+	var force, sync bool
 	cmd := &cobra.Command{
 		Use:   "restore --vault DIR [--point POINT] [--disk MACHINE/DISK] [--format FORMAT] OUT",
 		Short: "Write a recovery point to image files",
 		Long: `Write the disk of a recovery point to the file OUT, or all its disks to the folder OUT. A folder is one that exists or
-ends in a slash. The file appears under its name when it is whole. Without --format the file's name decides.`,
+ends in a slash. The file appears under its name when it is whole; like a copied file it reaches the disk a little later, unless --sync is
+given. Without --format the file's name decides.`,
 		Example: `  understudy restore --vault ./v --point latest --format vhd out.vhd
   understudy restore --vault ./v --point "2026-11-20 14:00" --disk db/data data.qcow2
   understudy restore --vault main --group shop --point 1-42 --format raw ./all/`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return a.restore(cmd, f, restoreTo{disk: disk, format: format, path: args[0], force: force})
+			return a.restore(cmd, f, restoreTo{disk: disk, format: format, path: args[0], force: force, sync: sync})
 		},
 	}
 	f.add(cmd, true)
@@ -83,12 +84,13 @@ ends in a slash. The file appears under its name when it is whole. Without --for
 	cmd.Flags().StringVar(&disk, "disk", "", "the disk, as MACHINE/DISK, or DISK where that is enough")
 	cmd.Flags().StringVar(&format, "format", "", "raw, qcow2, vhd, vhdx or vmdk")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a file that exists")
+	cmd.Flags().BoolVar(&sync, "sync", false, "wait until the file is safe from a power failure")
 	return cmd
 }
 
 type restoreTo struct {
 	disk, format, path string
-	force              bool
+	force, sync        bool
 }
 
 // restored is what restore says of one file.
@@ -140,13 +142,13 @@ func (a *App) restore(cmd *cobra.Command, f pointFlags, to restoreTo) (err error
 		if folder {
 			file = filepath.Join(to.path, strings.ReplaceAll(id.String(), "/", "-")+format.Ext())
 		}
-		r, err := a.restoreDisk(ctx, p, id, export.Request{Format: format, File: file, Force: to.force})
+		r, err := a.restoreDisk(ctx, p, id, export.Request{Format: format, File: file, Force: to.force, Sync: to.sync})
 		if err != nil {
 			return err
 		}
 		list = append(list, r)
 		a.Line("%s: %s of %s, %s disk in %s, %s (%s/s)", file, id, p.Info().ID, out.Bytes(r.Size), out.Bytes(r.Bytes),
-			out.Seconds(r.Seconds), out.Bytes(int64(float64(r.Size)/max(r.Seconds, 0.001))))
+			out.Seconds(r.Seconds), out.Bytes(int64(float64(r.Bytes)/max(r.Seconds, 0.001))))
 	}
 	if a.Human() {
 		return nil

@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
+	"sync"
 	"sync/atomic"
 
 	"golang.org/x/sync/errgroup"
@@ -66,7 +67,8 @@ type Request struct {
 	Format   Format
 	File     string
 	Force    bool                    // replace a file of that name
-	Progress func(done, total int64) // bytes of disk; may be nil; called from one goroutine at a time
+	Sync     bool                    // wait until the file is on the disk
+	Progress func(done, total int64) // bytes of data; may be nil; called from one goroutine at a time
 }
 
 // Result is what was written.
@@ -106,7 +108,7 @@ func Write(ctx context.Context, req Request) (res Result, err error) {
 	} else {
 		err = convert(ctx, tmp.Name(), req)
 	}
-	if err == nil {
+	if err == nil && req.Sync {
 		err = tmp.Sync()
 	}
 	if cerr := tmp.Close(); err == nil {
@@ -125,8 +127,10 @@ func Write(ctx context.Context, req Request) (res Result, err error) {
 	if err := os.Rename(tmp.Name(), req.File); err != nil {
 		return res, err
 	}
-	if err := syncDir(filepath.Dir(req.File)); err != nil {
-		return res, err
+	if req.Sync {
+		if err := syncDir(filepath.Dir(req.File)); err != nil {
+			return res, err
+		}
 	}
 	return Result{File: req.File, Format: req.Format, Size: req.Source.Size(), Bytes: allocated(req.File)}, nil
 }
@@ -148,8 +152,10 @@ func free(file string, force bool) error {
 	return nil
 }
 
-// step is how much of a disk one goroutine takes at a time.
-const step = 4 << 20
+// A walker is a Source that knows the best order to read it in: it calls fn with all data, from several goroutines.
+type walker interface {
+	Walk(ctx context.Context, fn func(off int64, p []byte) error) error
+}
 
 // writeRaw writes a raw image. What reads as zeros becomes a hole.
 func writeRaw(ctx context.Context, f *os.File, req Request) error {
@@ -157,46 +163,60 @@ func writeRaw(ctx context.Context, f *os.File, req Request) error {
 	if err := f.Truncate(size); err != nil {
 		return err
 	}
-	workers := max(4, 2*runtime.GOMAXPROCS(0))
-	g, ctx := errgroup.WithContext(ctx)
+	var total int64
+	for _, e := range req.Source.Extents(0, size) {
+		if !e.Zero {
+			total += e.Length
+		}
+	}
 	var done atomic.Int64
-	reports := make(chan struct{}, 1)
-	g.SetLimit(workers + 1)
-	work := make(chan dr.Extent)
-	g.Go(func() error {
-		defer close(work)
-		for off := int64(0); off < size; {
-			select {
-			case work <- dr.Extent{Offset: off, Length: min(step, size-off)}:
-				off += step
-			case <-reports:
-				req.Progress(done.Load(), size)
-			case <-ctx.Done():
-				return context.Cause(ctx)
-			}
+	var reporting sync.Mutex
+	take := func(off int64, p []byte) error {
+		if err := writeSparse(f, p, off); err != nil {
+			return err
+		}
+		done.Add(int64(len(p)))
+		if reporting.TryLock() {
+			req.Progress(done.Load(), total)
+			reporting.Unlock()
 		}
 		return nil
-	})
-	for range workers {
+	}
+	var err error
+	if w, ok := req.Source.(walker); ok {
+		err = w.Walk(ctx, take)
+	} else {
+		err = readAll(ctx, req.Source, take)
+	}
+	if err != nil {
+		return err
+	}
+	req.Progress(total, total)
+	return nil
+}
+
+// step is how much of a disk one goroutine takes at a time.
+const step = 4 << 20
+
+// readAll is Walk for a source that has none.
+func readAll(ctx context.Context, src Source, take func(off int64, p []byte) error) error {
+	g, each := errgroup.WithContext(ctx)
+	g.SetLimit(max(4, 2*runtime.GOMAXPROCS(0)))
+	buffers := sync.Pool{New: func() any { return new([step]byte) }}
+	for off := int64(0); off < src.Size() && each.Err() == nil; off += step {
 		g.Go(func() error {
-			buf := make([]byte, step)
-			for piece := range work {
-				for _, e := range req.Source.Extents(piece.Offset, piece.Length) {
-					if e.Zero {
-						continue
-					}
-					p := buf[:e.Length]
-					if n, err := req.Source.ReadAt(p, e.Offset); n < len(p) {
-						return fmt.Errorf("read at %d: %w", e.Offset, err)
-					}
-					if err := writeSparse(f, p, e.Offset); err != nil {
-						return err
-					}
+			buf := buffers.Get().(*[step]byte)
+			defer buffers.Put(buf)
+			for _, e := range src.Extents(off, min(step, src.Size()-off)) {
+				if e.Zero {
+					continue
 				}
-				done.Add(piece.Length)
-				select {
-				case reports <- struct{}{}:
-				default:
+				p := buf[:e.Length]
+				if n, err := src.ReadAt(p, e.Offset); n < len(p) {
+					return fmt.Errorf("read at %d: %w", e.Offset, err)
+				}
+				if err := take(e.Offset, p); err != nil {
+					return err
 				}
 			}
 			return nil
@@ -205,8 +225,7 @@ func writeRaw(ctx context.Context, f *os.File, req Request) error {
 	if err := g.Wait(); err != nil {
 		return err
 	}
-	req.Progress(size, size)
-	return nil
+	return context.Cause(ctx)
 }
 
 // hole is the granularity at which blocks of zeros are left out of a file.
