@@ -237,7 +237,7 @@ func TestProbeFailure(t *testing.T) {
 	w.west.FailNext(fake.OpProbe, dr.WithHint(errors.New("connection refused"), dr.KindUnavailable, ""))
 	w.west.FailNext(fake.OpProbe, dr.WithHint(errors.New("connection refused"), dr.KindUnavailable, ""))
 	run := w.run(recovery.KindTest, store.RunFailed)
-	if !strings.Contains(run.Error, "is not healthy (tcp port 7000): connection refused") || !strings.Contains(run.Hint, "understudy cleanup shop") {
+	if !strings.Contains(run.Error, "is not healthy: it does not accept connections on port 7000: connection refused") || !strings.Contains(run.Hint, "understudy cleanup shop") {
 		t.Fatalf("error %q, hint %q", run.Error, run.Hint)
 	}
 	if len(w.started) != 2 {

@@ -72,7 +72,7 @@ func (r *Recovery) failover(run *engine.Run, p Plan) (*Result, error) {
 		}
 		if p.Point == "latest" {
 			// A point that the source completed before the epoch was raised counts, and none can come any more.
-			if point, err = r.choose(run, p, "choose last point", "choose the last point of the source"); err != nil {
+			if point, err = r.choose(run, p, "choose last point", "choose the newest point that "+p.Source+" completed"); err != nil {
 				return err
 			}
 		}
@@ -106,7 +106,7 @@ func (r *Recovery) goLive(run *engine.Run, p Plan, point chosen, res *Result) er
 			if err := r.o.Store.ChangeGroup(ctx, p.Group, func(g *dr.Group) error { g.Site, g.Target = p.Target, p.Source; return nil }); err != nil {
 				return err
 			}
-			say.Say("runs at %s; lost %.1f s, up after %.1f s", p.Target, float64(res.RPO), float64(res.RTO))
+			say.Say("lost %.1f s, up after %.1f s", float64(res.RPO), float64(res.RTO))
 			return r.o.Store.ChangeRunAndProtection(ctx, p.Run, func(s *store.Run, prot *store.Protection) error {
 				if prot.State == dr.StateFailedOver && prot.Run == p.Run {
 					return nil // done before a restart
@@ -130,7 +130,7 @@ type taken struct {
 // takeOver makes the target the owner of the group in its vault: from then on the source can add nothing. It records
 // the point of no return in the group's protection.
 func (r *Recovery) takeOver(run *engine.Run, p Plan) (taken, error) {
-	return engine.Do(run, engine.Step[taken]{Name: "take over", Title: "make " + p.Target + " the owner in vault " + p.Vault,
+	return engine.Do(run, engine.Step[taken]{Name: "take over", Title: fmt.Sprintf("make %s the owner of %s in vault %s", p.Target, p.Group, p.Vault),
 		Options: engine.StepOptions{Timeout: vaultTimeout, Retries: 3},
 		Do: func(ctx context.Context, say *engine.Progress) (t taken, err error) {
 			v, err := r.o.Vaults(ctx, p.Vault)
@@ -191,7 +191,7 @@ func own(ctx context.Context, v Vault, p Plan, holder string) (uint64, error) {
 // the failover: Reconcile holds them when it comes back.
 func (r *Recovery) fence(run *engine.Run, p Plan) ([]SourceResult, error) {
 	return each(run, p.Machines, func(m dr.MachinePolicy) engine.Step[SourceResult] {
-		return engine.Step[SourceResult]{Name: "fence " + m.Name, Title: fmt.Sprintf("hold %s at %s", m.Name, p.Source),
+		return engine.Step[SourceResult]{Name: "fence " + m.Name, Title: fmt.Sprintf("stop %s at %s and keep it stopped", m.Name, p.Source),
 			Do: func(ctx context.Context, say *engine.Progress) (SourceResult, error) {
 				res := SourceResult{Name: m.Name}
 				// The run may be cancelled here; a site that is down may not hold it up.
@@ -203,7 +203,7 @@ func (r *Recovery) fence(run *engine.Run, p Plan) ([]SourceResult, error) {
 				}
 				if res.Held = err == nil; !res.Held {
 					res.Error = err.Error()
-					say.Say("%s could not be held: %v", m.Name, err)
+					say.Say("not possible now, done as soon as it is seen there: %v", err)
 				}
 				return res, r.recordFence(ctx, p, m.Name, err)
 			}}

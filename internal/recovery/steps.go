@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"understudy/internal/dr"
@@ -126,7 +127,7 @@ func (r *Recovery) serve(run *engine.Run, p Plan, c chosen) error {
 			if err := r.o.Store.PutExports(ctx, rows); err != nil {
 				return err
 			}
-			say.Say("%d disks of point %s", len(rows), c.ID)
+			say.Say("%d disks", len(rows))
 			return r.exports.ensure(ctx, p.Run)
 		})
 }
@@ -191,7 +192,7 @@ func (r *Recovery) bringUp(run *engine.Run, p Plan, res *Result) error {
 	}
 	for _, machines := range p.orders() {
 		started, err := each(run, machines, func(m dr.MachinePolicy) engine.Step[time.Time] {
-			return engine.Step[time.Time]{Name: "start " + m.Name, Title: "start " + p.as(m.Name),
+			return engine.Step[time.Time]{Name: "start " + m.Name, Title: fmt.Sprintf("start %s at %s", p.as(m.Name), p.Target),
 				Options: engine.StepOptions{Timeout: startTimeout, Retries: 1},
 				Do: func(ctx context.Context, _ *engine.Progress) (time.Time, error) {
 					at := r.o.Now().UTC()
@@ -279,24 +280,34 @@ func (s *served) machines() []dr.Machine {
 	return s.point.Machines()
 }
 
-func (r *Recovery) probe(p Plan, m dr.MachinePolicy) engine.Step[time.Time] {
-	what := string(m.Probe.Kind)
-	switch m.Probe.Kind {
-	case dr.ProbeNone:
-		what = "running"
-	case dr.ProbeTCP, dr.ProbeHTTP:
-		what = fmt.Sprintf("%s port %d%s", m.Probe.Kind, m.Probe.Port, m.Probe.Path)
+// waitTitle says what a probe waits for, and what is the matter when that does not come.
+func waitTitle(p dr.Probe, machine string) (title, missing string) {
+	switch p.Kind {
+	case dr.ProbeTCP:
+		return fmt.Sprintf("wait for %s to accept connections on port %d", machine, p.Port),
+			fmt.Sprintf("does not accept connections on port %d", p.Port)
+	case dr.ProbeHTTP:
+		at := fmt.Sprintf("on port %d", p.Port)
+		if strings.Trim(p.Path, "/") != "" {
+			at += " at /" + strings.TrimPrefix(p.Path, "/")
+		}
+		return fmt.Sprintf("wait for %s to answer HTTP %s", machine, at), "does not answer HTTP " + at
 	case dr.ProbeSerial:
-		what = fmt.Sprintf("%q on the console", m.Probe.Text)
+		return fmt.Sprintf("wait for %q on the console of %s", p.Text, machine), fmt.Sprintf("does not say %q on its console", p.Text)
 	case dr.ProbeAgent:
-		what = "guest agent"
+		return fmt.Sprintf("wait for the guest agent of %s to answer", machine), "has no guest agent that answers"
 	}
-	return engine.Step[time.Time]{Name: "probe " + m.Name, Title: fmt.Sprintf("wait for %s of %s", what, p.as(m.Name)),
+	return fmt.Sprintf("wait until %s runs", machine), "does not run"
+}
+
+func (r *Recovery) probe(p Plan, m dr.MachinePolicy) engine.Step[time.Time] {
+	title, missing := waitTitle(m.Probe, p.as(m.Name))
+	return engine.Step[time.Time]{Name: "probe " + m.Name, Title: title,
 		Options: engine.StepOptions{Timeout: cmp.Or(m.Probe.Timeout, probeTimeout)},
 		Do: func(ctx context.Context, _ *engine.Progress) (time.Time, error) {
 			err := r.withTarget(ctx, p, func(d site.Driver) error { return d.Probe(ctx, p.as(m.Name), m.Probe) })
 			if err != nil {
-				return time.Time{}, dr.WithHint(fmt.Errorf("machine %s is not healthy (%s): %w", p.as(m.Name), what, err), dr.KindOf(err),
+				return time.Time{}, dr.WithHint(fmt.Errorf("machine %s is not healthy: it %s: %w", p.as(m.Name), missing, err), dr.KindOf(err),
 					"look at its console at site "+p.Target+", then: understudy cleanup "+p.Group)
 			}
 			return r.o.Now().UTC(), nil
@@ -330,7 +341,7 @@ func (r *Recovery) stopServing(run *engine.Run, of, prefix string) error {
 func (r *Recovery) hydrate(run *engine.Run, of Plan, res *Result) error {
 	done, err := each(run, of.Machines, func(m dr.MachinePolicy) engine.Step[time.Time] {
 		// It is tried until it works: the machine runs meanwhile, but it needs the vault.
-		return engine.Step[time.Time]{Name: "hydrate " + m.Name, Title: "copy the disks of " + of.as(m.Name) + " to " + of.Target,
+		return engine.Step[time.Time]{Name: "hydrate " + m.Name, Title: fmt.Sprintf("copy the disks of %s from the vault to %s", of.as(m.Name), of.Target),
 			Options: engine.StepOptions{Stall: hydrateStall, Retries: 1 << 20, Backoff: time.Second},
 			Do: func(ctx context.Context, p *engine.Progress) (time.Time, error) {
 				err := r.withTarget(ctx, of, func(d site.Driver) error { return d.Hydrate(ctx, of.as(m.Name), p.Bytes) })
