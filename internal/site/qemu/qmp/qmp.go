@@ -12,6 +12,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"slices"
 	"sync"
@@ -83,6 +84,8 @@ func Dial(ctx context.Context, socket string) (*Client, error) {
 		done:    make(chan struct{}),
 		pending: make(map[uint64]chan message),
 		subs:    make(map[*subscription]struct{}),
+		// A reply to a client that died may come after the greeting and must not be taken for one to this client.
+		lastID: rand.Uint64N(1 << 48),
 	}
 	r := bufio.NewReaderSize(conn, 64<<10)
 	if err := greet(ctx, conn, r); err != nil {
@@ -97,25 +100,30 @@ func Dial(ctx context.Context, socket string) (*Client, error) {
 	return c, nil
 }
 
-// greet waits for the first line, which only a monitor without another client sends.
+// maxStale bounds how many lines of an earlier connection are skipped.
+const maxStale = 4096
+
+// greet waits for the greeting, which only a monitor without another client sends. Before it may come what QEMU had not
+// yet sent to a client that died: the end of a line, replies and events. They are nobody's any more.
 func greet(ctx context.Context, conn net.Conn, r *bufio.Reader) error {
 	stop := context.AfterFunc(ctx, func() { _ = conn.SetReadDeadline(time.Unix(1, 0)) })
-	line, err := readLine(r)
+	err := errors.New("no QMP monitor: it sends no greeting")
+	for range maxStale {
+		line, rerr := readLine(r)
+		if rerr != nil {
+			err = fmt.Errorf("no greeting: %w", rerr)
+			break
+		}
+		if m, derr := decode(line); derr == nil && m.Greeting != nil {
+			err = nil
+			break
+		}
+	}
 	if !stop() || ctx.Err() != nil {
 		return dr.WithHint(fmt.Errorf("no greeting: %w", context.Cause(ctx)), dr.KindUnavailable,
 			"QEMU's monitor serves one client at a time: end the other program that is connected to it")
 	}
-	if err != nil {
-		return fmt.Errorf("no greeting: %w", err)
-	}
-	m, err := decode(line)
-	if err != nil {
-		return err
-	}
-	if m.Greeting == nil {
-		return errors.New("no QMP monitor: the first line is no greeting")
-	}
-	return nil
+	return err
 }
 
 // A Command is one command of RunAll.
