@@ -198,16 +198,18 @@ func (l *live) addFilters(ctx context.Context) error {
 		if err := createFleece(path, ld.disk.Size, limit); err != nil {
 			return fmt.Errorf("disk %s: %w", ld.disk.Name, err)
 		}
+		// The fleece store belongs to the filter and goes with it.
 		commands = append(commands, qmp.Command{Name: "blockdev-add", Args: map[string]any{
-			"driver": "qcow2", "node-name": node("fleece", i), "discard": "unmap",
-			"cache": map[string]any{"direct": false, "no-flush": true},
-			"file": map[string]any{
-				"driver": "raw", "size": limit,
-				"file": map[string]any{"driver": "file", "filename": path, "discard": "unmap"},
-			},
-		}}, qmp.Command{Name: "blockdev-add", Args: map[string]any{
-			"driver": "copy-before-write", "node-name": node("cbw", i), "file": ld.active.Node, "target": node("fleece", i),
+			"driver": "copy-before-write", "node-name": node("cbw", i), "file": ld.active.Node,
 			"on-cbw-error": "break-snapshot", "cbw-timeout": int64(timeout / time.Second),
+			"target": map[string]any{
+				"driver": "qcow2", "node-name": node("fleece", i), "discard": "unmap",
+				"cache": map[string]any{"direct": false, "no-flush": true},
+				"file": map[string]any{
+					"driver": "raw", "size": limit,
+					"file": map[string]any{"driver": "file", "filename": path, "discard": "unmap"},
+				},
+			},
 		}})
 	}
 	if err := l.client.RunAll(ctx, commands...); err != nil {

@@ -57,7 +57,6 @@ func (m *machine) sweep(ctx context.Context, c *qmp.Client, left bool, decide fu
 			commands = append(commands, setDrive(j.Disks[i].Path, j.Disks[i].Node))
 		}
 		del(node("cbw", i))
-		del(node("fleece", i))
 	}
 	if decide != nil {
 		commands = append(commands, transaction(decide(nodes))...)
