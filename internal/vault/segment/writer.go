@@ -9,6 +9,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"understudy/internal/dr"
 
@@ -28,7 +29,7 @@ type WriterOptions struct {
 	Codec  *Codec
 	Disks  []DiskSize // all disks of the group
 
-	// Bulk says that a lot comes: frames get the faster coding unless dst holds them up.
+	// Bulk says that a lot comes: frames get the faster coding unless dst is slow.
 	Bulk bool
 }
 
@@ -58,7 +59,10 @@ type Writer struct {
 	hash   *blake3.Hasher
 	table  []uint32
 	length int64
+	waited time.Duration // for dst, lately
+	taken  int64         // bytes that dst took meanwhile
 
+	slow    atomic.Bool // dst is
 	failed  atomic.Pointer[error]
 	stored  atomic.Int64
 	changed atomic.Int64
@@ -126,14 +130,24 @@ func (w *Writer) work() {
 	}
 }
 
+// slowStore is the rate, in bytes a second, below which a store and not the processor holds up a bulk of data: about what
+// two processors give in the stronger coding.
+const slowStore = 100 << 20
+
 // hurry decides between the faster and the stronger coding. Frames that wait say that compression holds up the rest. In
-// bulk, compression, reading and hashing share the processors, which no queue shows; only frames that wait for dst say
-// that there is time to spare.
+// bulk, where compression, reading and hashing share the processors, the stronger one is right when dst is slow anyway.
 func (w *Writer) hurry() bool {
 	if w.bulk {
-		return len(w.order) < cap(w.order)/2
+		return !w.slow.Load()
 	}
 	return len(w.jobs) > 0
+}
+
+// pace notes how long dst took for some bytes; the last dozen or so of writes count.
+func (w *Writer) pace(took time.Duration, n int) {
+	w.waited = w.waited*7/8 + took
+	w.taken = w.taken*7/8 + int64(n)
+	w.slow.Store(float64(w.taken) < slowStore*w.waited.Seconds())
 }
 
 func (w *Writer) output() {
@@ -142,9 +156,11 @@ func (w *Writer) output() {
 		<-j.ready
 		if w.err() == nil {
 			w.hash.Write(j.sealed)
+			began := time.Now()
 			if _, err := w.dst.Write(j.sealed); err != nil {
 				w.fail(fmt.Errorf("write frame %d: %w", j.number, err))
 			}
+			w.pace(time.Since(began), len(j.sealed))
 			w.table = append(w.table, frameWord(len(j.sealed), j.blocks, j.coding))
 			w.length += int64(len(j.sealed))
 			w.stored.Add(int64(len(j.sealed)))
