@@ -30,7 +30,8 @@ const (
 
 // ErrLost says that the monitor connection has ended: QEMU exited, or Close was called.
 // Whether a command that fails with it was carried out is unknown.
-var ErrLost = errors.New("monitor connection lost")
+var ErrLost = dr.WithHint(errors.New("monitor connection lost"), dr.KindUnavailable,
+	"QEMU may have ended: see understudy machine list, and start the machine again")
 
 // Error is QEMU's refusal of a command.
 type Error struct {
