@@ -185,8 +185,11 @@ func TestSchedulerPlansManyGroups(t *testing.T) {
 		done := make(chan struct{})
 		go func() { defer close(done); _ = s.Run(ctx) }()
 		time.Sleep(700 * time.Millisecond) // a failed group is tried again after 750 ms at the soonest
-		if calls != groups {
-			t.Errorf("%d of %d groups had their turn", calls, groups)
+		mu.Lock()
+		had := calls
+		mu.Unlock()
+		if had != groups {
+			t.Errorf("%d of %d groups had their turn", had, groups)
 		}
 		cancel()
 		<-done

@@ -129,6 +129,12 @@ func (e *Engine) Open(ctx context.Context) (err error) {
 	if _, err := e.db.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS understudy_aborts(run TEXT PRIMARY KEY, reason TEXT NOT NULL) STRICT`); err != nil {
 		return sqlite.Explain(fmt.Errorf("open engine: %w", err))
 	}
+	// From here on: making the tables may take longer than the lease.
+	l.onLost = func(err error) {
+		e.o.Logger.Error("this process must end", "error", err)
+		e.o.Lost(err)
+	}
+	go l.keep()
 	// The engine outlives the call that opens it; Close ends it.
 	e.dbos, err = dbos.NewContext(context.WithoutCancel(ctx), dbos.Config{
 		AppName: "understudy", SQLiteSystemDB: e.db, Logger: quiet(e.o.Logger),
@@ -137,11 +143,6 @@ func (e *Engine) Open(ctx context.Context) (err error) {
 	if err != nil {
 		return sqlite.Explain(fmt.Errorf("open engine: %w", err))
 	}
-	l.onLost = func(err error) {
-		e.o.Logger.Error("this process must end", "error", err)
-		e.o.Lost(err)
-	}
-	go l.keep()
 	dbos.RegisterWorkflow(e.dbos, e.run, dbos.WithWorkflowName("run"), dbos.WithMaxRecoveryAttempts(1<<30))
 	if err := dbos.Launch(e.dbos); err != nil {
 		return sqlite.Explain(fmt.Errorf("open engine: %w", err))

@@ -17,7 +17,7 @@ import (
 )
 
 const (
-	sleeperTTL   = 2 * time.Second
+	sleeperTTL   = 4 * time.Second
 	sleeperSteps = 4
 )
 
