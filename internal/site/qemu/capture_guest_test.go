@@ -16,7 +16,7 @@ import (
 )
 
 // Two guests that write all the time are captured again and again. At some instants an independent copy is made while
-// they stand still; frozen captures hold file systems that need no repair.
+// they stand still; frozen captures hold file systems that need no repair. At last a controller dies over a frozen guest.
 func TestCaptureGuests(t *testing.T) {
 	guest := need.Guest(t)
 	l := newLab(t)
@@ -89,30 +89,15 @@ nics: [{network: lan}, {network: access, forwards: [{guestPort: 7000}]}]
 	for _, id := range ids {
 		l.must(l.Probe(ctx, id.Machine, dr.Probe{Kind: dr.ProbeTCP, Port: 7000}))
 	}
+	r.frozenGoesOn(ctx)
 }
 
-// A controller dies while it has a guest frozen and stopped. The next one lets it go on as soon as it starts.
-func TestCaptureFrozenGuestGoesOn(t *testing.T) {
-	guest := need.Guest(t)
-	l := newLab(t)
-	l.define("db", fmt.Sprintf(`name: db
-memory: 192MiB
-agent: true
-boot: {kernel: %s/vmlinuz, initrd: %s/initrd.gz, cmdline: "console=ttyS0 quiet us.role=db"}
-disks: [{name: data, path: db.qcow2, format: qcow2}]
-nics: [{network: access, forwards: [{guestPort: 7000}]}]
-`, guest, guest))
-	l.makeDisk64("db")
-	l.must(l.Power(l.Context(), "db", site.PowerStart))
-	ctx, cancel := context.WithTimeout(l.Context(), 2*time.Minute)
-	defer cancel()
-	l.must(l.Probe(ctx, "db", dr.Probe{Kind: dr.ProbeTCP, Port: 7000}))
-	l.must(l.Probe(ctx, "db", dr.Probe{Kind: dr.ProbeAgent}))
-	r := newReplica(l, "db")
-	c, req := r.begin()
-	l.must(c.Commit(ctx))
-	r.last = req.ID
-
+// frozenGoesOn lets a controller die while it has a guest frozen and stopped. The next one lets it go on as soon as it
+// starts.
+func (r *replica) frozenGoesOn(ctx context.Context) {
+	l := r.lab
+	t := l.T
+	r.machines = []string{"db"}
 	// The sockets of a controller that dies as its guest has stopped: from then on it reaches neither QEMU nor the agent.
 	monitor, agent := l.socket("db", "qmp"), l.socket("db", "agent")
 	_ = l.Driver.Close()
@@ -131,9 +116,9 @@ nics: [{network: access, forwards: [{guestPort: 7000}]}]
 	other, err := New(Config{Dir: l.dir, SocketDir: dir, Accel: "tcg"})
 	l.must(err)
 	dying.serve(t, filepath.Join(dir, filepath.Base(monitor)), monitor)
-	req = r.request()
-	req.Freeze = true
-	if _, err := other.Capture(ctx, req); err == nil {
+	frozenReq := r.request()
+	frozenReq.Freeze = true
+	if _, err := other.Capture(ctx, frozenReq); err == nil {
 		t.Fatal("a capture whose controller died")
 	}
 	_ = other.Close()
@@ -163,9 +148,10 @@ nics: [{network: access, forwards: [{guestPort: 7000}]}]
 	}
 	l.must(l.Probe(ctx, "db", dr.Probe{Kind: dr.ProbeTCP, Port: 7000}))
 	r.clean()
-	c, _ = r.begin()
+	c, req := r.begin()
 	if full, _ := r.pull(c); full != nil {
 		t.Errorf("full %v", full)
 	}
 	l.must(c.Commit(ctx))
+	r.last = req.ID
 }
