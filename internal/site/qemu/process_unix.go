@@ -16,7 +16,8 @@ import (
 func ownSession() *syscall.SysProcAttr { return &syscall.SysProcAttr{Setsid: true} }
 
 // processStart identifies one life of a process ID: its start in clock ticks since the host's boot, with the boot's ID.
-// It is empty where the host does not tell (no /proc) or the process is gone or a zombie.
+// It is empty where the host does not tell (no /proc) or the process is gone or a zombie. A zombie that has threads left
+// still holds its files and their locks, and is not gone.
 func processStart(pid int) string {
 	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
@@ -25,7 +26,7 @@ func processStart(pid int) string {
 	// The command name, in parentheses, may hold anything: fields are counted after its end.
 	_, rest, ok := bytes.Cut(b[max(bytes.LastIndexByte(b, ')'), 0):], []byte(") "))
 	fields := strings.Fields(string(rest))
-	if !ok || len(fields) < 20 || fields[0] == "Z" || fields[0] == "X" {
+	if !ok || len(fields) < 20 || fields[0] == "Z" && fields[17] == "1" || fields[0] == "X" {
 		return ""
 	}
 	boot, _ := os.ReadFile("/proc/sys/kernel/random/boot_id")
