@@ -63,6 +63,9 @@ func (d *dirtyStatus) take() map[string]replicate.Status {
 // saveEvery is how often changed status is saved.
 const saveEvery = 200 * time.Millisecond
 
+// saveTimeout bounds one save, which the end of the controller does not interrupt: what it took would be lost.
+const saveTimeout = 5 * time.Second
+
 // saveStatus saves what changed until ctx ends, and once more then.
 func (c *Controller) saveStatus(ctx context.Context) error {
 	tick := time.NewTicker(saveEvery)
@@ -70,14 +73,18 @@ func (c *Controller) saveStatus(ctx context.Context) error {
 	for {
 		select {
 		case <-ctx.Done():
-			end, cancel := context.WithTimeout(context.WithoutCancel(ctx), 5*time.Second)
-			defer cancel()
-			c.saveOnce(end)
+			c.save(ctx)
 			return nil
 		case <-tick.C:
-			c.saveOnce(ctx)
+			c.save(ctx)
 		}
 	}
+}
+
+func (c *Controller) save(ctx context.Context) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), saveTimeout)
+	defer cancel()
+	c.saveOnce(ctx)
 }
 
 func (c *Controller) saveOnce(ctx context.Context) {

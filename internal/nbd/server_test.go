@@ -288,7 +288,7 @@ func TestDeadConnectionWakesAll(t *testing.T) {
 }
 
 func TestHostileClientsLeakNothing(t *testing.T) {
-	s, socket := serve(t, nbd.ServerOptions{Handshake: 100 * time.Millisecond, Stall: 100 * time.Millisecond, Drain: 100 * time.Millisecond}, nbd.Export{Device: &pattern{size: 64 << 20}})
+	s, socket := serve(t, nbd.ServerOptions{Handshake: 100 * time.Millisecond, Stall: 5 * time.Second, Drain: 100 * time.Millisecond}, nbd.Export{Device: &pattern{size: 64 << 20}})
 	hello := "\x00\x00\x00\x03"
 	option := func(n int, data string) string {
 		return fmt.Sprintf("IHAVEOPT\x00\x00\x00%c", n) + string([]byte{byte(len(data) >> 24), byte(len(data) >> 16), byte(len(data) >> 8), byte(len(data))}) + data
