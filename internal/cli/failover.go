@@ -12,6 +12,7 @@ import (
 	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/cli/out"
+	"understudy/internal/dr"
 )
 
 func (a *App) failoverCommand() *cobra.Command {
@@ -81,6 +82,9 @@ func (a *App) failoverWarning(ctx context.Context, api *client.Client, group str
 	}
 	if f.Kind == "planned" {
 		return fmt.Sprintf("This stops %s at %s, syncs it a last time and starts it at %s. Nothing is lost.", group, s.Site, s.Target), nil
+	}
+	if s.State == string(dr.StateFailedOver) {
+		return fmt.Sprintf("This starts %s at %s again from another point: what it did there since the failover is lost.", group, s.Site), nil
 	}
 	loss := "everything since the chosen point is lost"
 	if f.Point == "" || f.Point == "latest" {

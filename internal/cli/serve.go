@@ -63,7 +63,8 @@ func (a *App) serve(ctx context.Context, listen string, log *slog.Logger) (err e
 	options := registry.Options{Dir: dir, Now: a.Now, Logger: log, SwitchCommand: []string{program, "internal", "lan-switch", "--socket"}}
 	c, err := controller.Open(ctx, controller.Config{
 		Dir: dir, Now: a.Now, Logger: log, Homes: homes,
-		OpenSite: func(s dr.Site) (site.Driver, error) { return registry.Driver(s, options) },
+		OpenSite:    func(s dr.Site) (site.Driver, error) { return registry.Driver(s, options) },
+		SitePresent: registry.Present,
 	})
 	if err != nil {
 		return err

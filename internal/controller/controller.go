@@ -44,6 +44,9 @@ type Config struct {
 
 	// OpenSite opens a site's driver.
 	OpenSite func(dr.Site) (site.Driver, error)
+	// SitePresent, when set, says why a site that was added before is not there now, such as a folder that is not
+	// mounted. It is not opened then: a driver would begin an empty site in its place.
+	SitePresent func(dr.Site) error
 
 	// ReconcileEvery is how often held machines are looked after; 0 means 5 s.
 	ReconcileEvery time.Duration
@@ -314,6 +317,11 @@ func (c *Controller) driver(ctx context.Context, name string) (site.Driver, erro
 	s, err := c.store.Site(ctx, name)
 	if err != nil {
 		return nil, err
+	}
+	if c.cfg.SitePresent != nil {
+		if err := c.cfg.SitePresent(s); err != nil {
+			return nil, err
+		}
 	}
 	d, err := c.cfg.OpenSite(s)
 	if err != nil {

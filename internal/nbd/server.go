@@ -166,13 +166,13 @@ func (s *Server) Serve(ctx context.Context, l net.Listener) error {
 			continue
 		}
 		<-s.slots
-		var ne net.Error
 		switch {
 		case ctx.Err() != nil:
 			return nil
-		case errors.Is(err, net.ErrClosed), errors.As(err, &ne) && !ne.Temporary(): //nolint:staticcheck // the only word for EMFILE and its like
+		case errors.Is(err, net.ErrClosed):
 			return fmt.Errorf("accept NBD clients: %w", err)
 		}
+		// Too many open files and the like: they pass.
 		s.o.Logger.Warn("nbd: accept failed", "err", err)
 		select {
 		case <-time.After(pause):

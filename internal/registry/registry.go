@@ -77,6 +77,19 @@ func Driver(s dr.Site, o Options) (site.Driver, error) {
 	return d, nil
 }
 
+// Present says why a site that was opened once is not there now.
+func Present(s dr.Site) error {
+	if s.Provider != "qemu" {
+		return nil
+	}
+	machines := filepath.Join(s.Config["dir"], "machines")
+	if _, err := os.Stat(machines); err != nil {
+		return dr.WithHint(fmt.Errorf("site %s is not there: %w", s.Name, err), dr.KindUnavailable,
+			"mount or move its folder back to "+s.Config["dir"])
+	}
+	return nil
+}
+
 func prepare(s dr.Site, o Options) (func() (site.Driver, error), error) {
 	switch s.Provider {
 	case "qemu":

@@ -5,8 +5,9 @@ import (
 	"io"
 	"math/rand/v2"
 	"os"
+	"os/exec"
 	"path/filepath"
-	"runtime"
+	"strings"
 	"testing"
 	"time"
 
@@ -21,7 +22,11 @@ import (
 func benchData(b *testing.B, size int64) []byte {
 	b.Helper()
 	data := make([]byte, 0, size)
-	err := filepath.WalkDir(runtime.GOROOT(), func(path string, d os.DirEntry, err error) error {
+	root, err := exec.Command("go", "env", "GOROOT").Output()
+	if err != nil {
+		b.Fatal(err)
+	}
+	err = filepath.WalkDir(strings.TrimSpace(string(root)), func(path string, d os.DirEntry, err error) error {
 		if err != nil || !d.Type().IsRegular() {
 			return err
 		}
