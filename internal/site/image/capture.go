@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"understudy/internal/dr"
@@ -30,6 +31,7 @@ type capture struct {
 type disk struct {
 	id      dr.DiskID
 	file    string
+	beside  []string // other files that its content lies in
 	size    int64
 	before  stamp
 	touched bool // the file may differ from the capture asked about
@@ -51,13 +53,13 @@ func (d *Driver) Capture(ctx context.Context, req site.CaptureRequest) (site.Cap
 	names := slices.Clone(req.Machines)
 	slices.Sort(names)
 	for _, name := range names {
-		m, err := d.describe(ctx, name)
+		m, beside, err := d.describe(ctx, name)
 		if err != nil {
 			return nil, errors.Join(err, c.close())
 		}
 		c.machines = append(c.machines, m)
 		for _, md := range m.Disks {
-			dk, err := openDisk(ctx, dr.DiskID{Machine: name, Disk: md.Name}, md)
+			dk, err := openDisk(ctx, dr.DiskID{Machine: name, Disk: md.Name}, md, beside[md.Path])
 			if err != nil {
 				return nil, errors.Join(fmt.Errorf("capture %s/%s: %w", name, md.Name, err), c.close())
 			}
@@ -68,12 +70,12 @@ func (d *Driver) Capture(ctx context.Context, req site.CaptureRequest) (site.Cap
 	return c, nil
 }
 
-func openDisk(ctx context.Context, id dr.DiskID, md dr.Disk) (*disk, error) {
-	before, err := readStamp(md.Path)
+func openDisk(ctx context.Context, id dr.DiskID, md dr.Disk, beside []string) (*disk, error) {
+	before, err := readStamp(md.Path, beside)
 	if err != nil {
 		return nil, err
 	}
-	dk := &disk{id: id, file: md.Path, size: md.Size, before: before}
+	dk := &disk{id: id, file: md.Path, beside: beside, size: md.Size, before: before}
 	if md.Format == "raw" {
 		f, err := os.Open(md.Path)
 		if err != nil {
@@ -107,12 +109,12 @@ func (c *capture) Disks() []site.CapturedDisk {
 // Verify fails when a file was touched since the capture began, so that what was read is no single instant.
 func (c *capture) Verify() error {
 	for _, d := range c.disks {
-		now, err := readStamp(d.file)
+		now, err := readStamp(d.file, d.beside)
 		if err != nil {
 			return err
 		}
 		if now != d.before {
-			return dr.WithHint(fmt.Errorf("capture %s: %s changed while it was read", d.id, d.file), dr.KindConflict,
+			return dr.WithHint(fmt.Errorf("capture %s: %s changed while it was read", d.id, strings.Join(append([]string{d.file}, d.beside...), " or ")), dr.KindConflict,
 				"protect a running machine through a qemu site, or stop what writes to the file and try again")
 		}
 	}
@@ -151,11 +153,13 @@ func (d *disk) Changes(ctx context.Context) (site.Changes, error) {
 // nbdSource reads an image through qemu-nbd, which knows all formats.
 type nbdSource struct {
 	*nbd.Client
-	cmd *exec.Cmd
-	dir string
+	cmd   *exec.Cmd
+	dir   string
+	ended chan struct{} // closed when the server ended
 }
 
-// serve starts a read-only qemu-nbd on an image file and connects to it.
+// serve starts a read-only qemu-nbd on an image file and connects to it. It ends with its only client's connection,
+// whatever becomes of this process: while it runs, it keeps the file from being written.
 func serve(ctx context.Context, md dr.Disk) (*nbdSource, error) {
 	dir, err := os.MkdirTemp("", "understudy-image-")
 	if err != nil {
@@ -165,10 +169,10 @@ func serve(ctx context.Context, md dr.Disk) (*nbdSource, error) {
 	pidFile := filepath.Join(dir, "pid")
 	var stderr bytes.Buffer
 
-	cmd := exec.Command("qemu-nbd", "--read-only", "--persistent", "--shared=0", "--socket="+socket,
+	cmd := exec.Command("qemu-nbd", "--read-only", "--socket="+socket,
 		"--format="+md.Format, "--pid-file="+pidFile, md.Path)
 	cmd.Stderr = &stderr
-	s := &nbdSource{cmd: cmd, dir: dir}
+	s := &nbdSource{cmd: cmd, dir: dir, ended: make(chan struct{})}
 	if err := cmd.Start(); err != nil {
 		os.RemoveAll(dir)
 		return nil, toolError("qemu-nbd", md.Path, err)
@@ -179,7 +183,10 @@ func serve(ctx context.Context, md dr.Disk) (*nbdSource, error) {
 	for {
 		s.Client, err = nbd.Dial(ctx, uri, nbd.DialOptions{MetaContexts: []string{"base:allocation"}})
 		if err == nil {
-			go func() { <-died }()
+			go func() {
+				<-died
+				close(s.ended)
+			}()
 			return s, nil
 		}
 		select {

@@ -52,8 +52,42 @@ var formats = map[string]string{
 
 // info is what qemu-img tells of a file.
 type info struct {
+	File   string `json:"filename"`
 	Format string `json:"format"`
 	Size   int64  `json:"virtual-size"`
+
+	Specific struct {
+		Data struct {
+			DataFile string `json:"data-file"`
+			Extents  []struct {
+				File string `json:"filename"`
+			} `json:"extents"`
+		} `json:"data"`
+	} `json:"format-specific"`
+
+	beside []string // the other files that the content lies in: backing files, and those that hold an image's data
+}
+
+// filesOf lists the other files of a chain of images, of which the first is the one that was asked about.
+func filesOf(chain []info) []string {
+	var files []string
+	for i, in := range chain {
+		if i > 0 {
+			files = append(files, in.File)
+		}
+		if f := in.Specific.Data.DataFile; f != "" {
+			if !filepath.IsAbs(f) {
+				f = filepath.Join(filepath.Dir(in.File), f)
+			}
+			files = append(files, f)
+		}
+		for _, e := range in.Specific.Data.Extents {
+			if e.File != in.File {
+				files = append(files, e.File)
+			}
+		}
+	}
+	return files
 }
 
 func inspect(ctx context.Context, file string) (info, error) {
@@ -68,7 +102,7 @@ func inspect(ctx context.Context, file string) (info, error) {
 	if format == "raw" && st.Mode().IsRegular() {
 		return info{Format: format, Size: st.Size()}, nil
 	}
-	args := []string{"info", "--output=json", "--force-share"}
+	args := []string{"info", "--output=json", "--force-share", "--backing-chain"}
 	if format != "" {
 		args = append(args, "-f", format)
 	}
@@ -76,11 +110,15 @@ func inspect(ctx context.Context, file string) (info, error) {
 	if err != nil {
 		return info{}, toolError("qemu-img", file, err)
 	}
-	var in info
-	if err := json.Unmarshal(out, &in); err != nil {
+	var chain []info
+	if err := json.Unmarshal(out, &chain); err != nil {
 		return info{}, fmt.Errorf("inspect %s: qemu-img: %w", file, err)
 	}
-	return in, nil
+	if len(chain) == 0 {
+		return info{}, fmt.Errorf("inspect %s: qemu-img told nothing", file)
+	}
+	chain[0].beside = filesOf(chain)
+	return chain[0], nil
 }
 
 // toolError explains why one of QEMU's tools failed on a file.
@@ -115,29 +153,32 @@ func DiskName(file string) string {
 	}, base)
 }
 
-func (d *Driver) describe(ctx context.Context, name string) (dr.Machine, error) {
+// describe tells of a machine, and of the other files that each of its image files needs.
+func (d *Driver) describe(ctx context.Context, name string) (dr.Machine, map[string][]string, error) {
 	files, ok := d.cfg.Machines[name]
 	if !ok {
-		return dr.Machine{}, dr.WithHint(fmt.Errorf("machine %s: not one of this image site", name), dr.KindNotFound, "list its machines")
+		return dr.Machine{}, nil, dr.WithHint(fmt.Errorf("machine %s: not one of this image site", name), dr.KindNotFound, "list its machines")
 	}
 	m := dr.Machine{Name: name, Provider: "image", Power: dr.PowerOff}
+	beside := map[string][]string{}
 	for _, file := range files {
 		in, err := inspect(ctx, file)
 		if err != nil {
-			return dr.Machine{}, fmt.Errorf("machine %s: %w", name, err)
+			return dr.Machine{}, nil, fmt.Errorf("machine %s: %w", name, err)
 		}
 		abs, err := filepath.Abs(file)
 		if err != nil {
-			return dr.Machine{}, err
+			return dr.Machine{}, nil, err
 		}
 		disk := dr.Disk{Name: DiskName(file), Size: in.Size, Format: in.Format, Path: abs}
 		if slices.ContainsFunc(m.Disks, func(o dr.Disk) bool { return o.Name == disk.Name }) {
-			return dr.Machine{}, dr.WithHint(fmt.Errorf("machine %s: two files would both be disk %s", name, disk.Name), dr.KindInvalid, "rename one of them")
+			return dr.Machine{}, nil, dr.WithHint(fmt.Errorf("machine %s: two files would both be disk %s", name, disk.Name), dr.KindInvalid, "rename one of them")
 		}
 		m.Disks = append(m.Disks, disk)
+		beside[abs] = in.beside
 	}
 	slices.SortFunc(m.Disks, func(a, b dr.Disk) int { return strings.Compare(a.Name, b.Name) })
-	return m, nil
+	return m, beside, nil
 }
 
 // Machines lists the machines. A machine one of whose files cannot be read fails the call.
@@ -149,7 +190,7 @@ func (d *Driver) Machines(ctx context.Context) ([]dr.Machine, error) {
 	slices.Sort(names)
 	machines := make([]dr.Machine, 0, len(names))
 	for _, name := range names {
-		m, err := d.describe(ctx, name)
+		m, _, err := d.describe(ctx, name)
 		if err != nil {
 			return nil, err
 		}

@@ -178,6 +178,83 @@ func TestFileWrittenDuringCaptureIsRefused(t *testing.T) {
 	}
 }
 
+func TestContentBesideTheFileIsWatched(t *testing.T) {
+	need.Tool(t, "qemu-img")
+	need.Tool(t, "qemu-nbd")
+	for _, tc := range []struct{ name, file, data string }{
+		{"backing file", "top.qcow2", "base.raw"},
+		{"data file", "top.qcow2", "top.data"},
+		{"flat extent", "top.vmdk", "top-flat.vmdk"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			dir := t.TempDir()
+			file, data := filepath.Join(dir, tc.file), filepath.Join(dir, tc.data)
+			args := []string{"create", "-q", "-f", "vmdk", "-o", "subformat=monolithicFlat", file, "8M"}
+			switch tc.name {
+			case "backing file":
+				writeRaw(t, data, content(1))
+				args = []string{"create", "-q", "-f", "qcow2", "-F", "raw", "-b", tc.data, file}
+			case "data file":
+				args = []string{"create", "-q", "-f", "qcow2", "-o", "data_file=" + data + ",data_file_raw=on", file, "8M"}
+			}
+			if out, err := exec.Command("qemu-img", args...).CombinedOutput(); err != nil {
+				t.Fatalf("qemu-img: %v %s", err, out)
+			}
+			clock := time.Now().Add(time.Minute) // the files were written long before the capture
+			d := newSite(t, func() time.Time { return clock }, file)
+			capture := func(id, since string) site.Capture {
+				c, err := d.Capture(t.Context(), request(id, since))
+				if err != nil {
+					t.Fatal(err)
+				}
+				return c
+			}
+			if err := capture("a", "").Commit(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			c := capture("b", "a")
+			defer c.Abort(t.Context())
+			if ch, err := c.Disks()[0].Changes(t.Context()); err != nil || ch.Full {
+				t.Fatalf("untouched files reported %+v, %v", ch, err)
+			}
+			writeRaw(t, data, content(2))
+			if err := c.(site.Verifier).Verify(); err == nil || !strings.Contains(err.Error(), tc.data) {
+				t.Errorf("%s changed while it was read: %v", tc.data, err)
+			}
+			after := capture("c", "a")
+			defer after.Abort(t.Context())
+			if ch, err := after.Disks()[0].Changes(t.Context()); err != nil || !ch.Full {
+				t.Errorf("%s was written, and the capture reported %+v, %v", tc.data, ch, err)
+			}
+		})
+	}
+}
+
+// A server that outlives its client would keep a machine from starting on the file.
+func TestServerEndsWithItsClient(t *testing.T) {
+	need.Tool(t, "qemu-img")
+	need.Tool(t, "qemu-nbd")
+	file := filepath.Join(t.TempDir(), "disk.qcow2")
+	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", file, "8M").CombinedOutput(); err != nil {
+		t.Fatalf("qemu-img: %v %s", err, out)
+	}
+	s, err := serve(t.Context(), dr.Disk{Name: "disk", Path: file, Format: "qcow2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Client.Close(); err != nil { // as the system does for a process that is killed
+		t.Fatal(err)
+	}
+	select {
+	case <-s.ended:
+	case <-time.After(20 * time.Second):
+		t.Error("qemu-nbd runs on without a client")
+	}
+	if err := s.Close(); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestBadFiles(t *testing.T) {
 	need.Tool(t, "qemu-img")
 	dir := t.TempDir()

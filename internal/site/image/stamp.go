@@ -27,13 +27,27 @@ type stamps struct {
 	Files     map[string]stamp `json:"files"`
 }
 
-func readStamp(file string) (stamp, error) {
+// readStamp looks at a file and those beside it that its content lies in. Without an identity nothing is proven.
+func readStamp(file string, beside []string) (stamp, error) {
 	st, err := os.Stat(file)
 	if err != nil {
 		return stamp{}, err
 	}
 	s := stamp{Size: st.Size(), Modified: st.ModTime().UnixNano()}
 	s.Identity, s.Changed = fileIdentity(st)
+	for _, name := range beside {
+		st, err := os.Stat(name) // what is no file, such as an address, cannot be told from one that was touched
+		if err != nil {
+			return stamp{Size: s.Size, Modified: s.Modified, Changed: s.Changed}, nil
+		}
+		identity, changed := fileIdentity(st)
+		if identity == "" || s.Identity == "" {
+			s.Identity = ""
+			continue
+		}
+		s.Identity += fmt.Sprintf(" %s:%d:%d:%d", identity, st.Size(), st.ModTime().UnixNano(), changed)
+		s.Changed = max(s.Changed, changed)
+	}
 	return s, nil
 }
 
