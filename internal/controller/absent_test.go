@@ -2,6 +2,7 @@ package controller
 
 import (
 	"errors"
+	"sync/atomic"
 	"testing"
 
 	"understudy/internal/dr"
@@ -14,8 +15,9 @@ func TestAbsentSiteIsNotBegunAnew(t *testing.T) {
 	addMachine(t, s.east, "db")
 	s.end()
 	away := dr.WithHint(errors.New("no such folder"), dr.KindUnavailable, "mount it")
+	var back atomic.Bool
 	s.cfg.SitePresent = func(v dr.Site) error {
-		if v.Name == "east" {
+		if v.Name == "east" && !back.Load() {
 			return away
 		}
 		return nil
@@ -28,7 +30,7 @@ func TestAbsentSiteIsNotBegunAnew(t *testing.T) {
 	if _, err := s.Machines(t.Context(), "west"); err != nil {
 		t.Errorf("machines of the other site: %v", err)
 	}
-	away = nil
+	back.Store(true)
 	if list, err := s.Machines(t.Context(), "east"); err != nil || len(list) != 1 {
 		t.Errorf("machines of the site when it is back: %v, %v", list, err)
 	}
