@@ -49,7 +49,7 @@ func newRig(t *testing.T, store blob.Store) *rig {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r := &rig{t: t, site: fake.New("east"), store: store, key: key, dir: t.TempDir(), random: rand.NewChaCha8([32]byte{7})}
+	r := &rig{t: t, site: fake.New("east"), store: store, key: key, dir: memoryDir(t), random: rand.NewChaCha8([32]byte{7})}
 	r.group = dr.Group{Name: "shop", Site: "east", Machines: []dr.MachinePolicy{{Name: "db"}, {Name: "web", Order: 1}}}
 	for _, id := range []dr.DiskID{diskDB, diskWeb} {
 		r.site.AddMachine(dr.Machine{Name: id.Machine, Power: dr.PowerOn, Disks: []dr.Disk{{Name: id.Disk, Size: diskSize}}})
@@ -63,6 +63,17 @@ func newRig(t *testing.T, store blob.Store) *rig {
 		t.Fatal(err)
 	}
 	return r
+}
+
+// memoryDir is a folder in memory where the machine has one: thousands of cycles sync their hash maps, and what a power
+// failure leaves of those is the hash map's own test.
+func memoryDir(t *testing.T) string {
+	dir, err := os.MkdirTemp("/dev/shm", "understudy-replicate-")
+	if err != nil {
+		return t.TempDir()
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	return dir
 }
 
 // newCycler opens the vault as a controller that was just started does.
