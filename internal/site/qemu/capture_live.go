@@ -258,6 +258,9 @@ func (l *live) cont(ctx context.Context) error {
 			}
 		}
 		l.still = time.Since(l.stopped)
+		if err != nil && !l.m.running() {
+			return fmt.Errorf("machine %s: QEMU ended", l.m.name)
+		}
 		if err != nil {
 			return fmt.Errorf("machine %s: the guest may stand still: %w", l.m.name, err)
 		}
