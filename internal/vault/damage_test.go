@@ -247,3 +247,27 @@ func TestWrongIdentity(t *testing.T) {
 		t.Fatal(r, err)
 	}
 }
+
+// TestLostDescription takes the description away: what is there is not buried under a new vault, and comes back with it.
+func TestLostDescription(t *testing.T) {
+	c, w := newClock(), newWorldOf(12, 64*dr.BlockSize)
+	store := mem.New()
+	v := newVault(t, store, c)
+	if _, err := w.cycle(t.Context(), v, acquire(t, v, "east"), c, filepath.Join(t.TempDir(), "j")); err != nil {
+		t.Fatal(err)
+	}
+	saved := contents(t, store, descriptionName)
+	replace(t, store, descriptionName, func([]byte) []byte { return nil })
+
+	if _, err := Open(t.Context(), store, Options{}); dr.KindOf(err) != dr.KindCorrupt || !strings.Contains(dr.Hint(err), descriptionName) {
+		t.Errorf("open: %v, hint %q", err, dr.Hint(err))
+	}
+	o := CreateOptions{Recipients: []string{testIdentity.Recipient().String()}, Now: c.now}
+	if err := Create(t.Context(), store, o); dr.KindOf(err) != dr.KindConflict || !strings.Contains(dr.Hint(err), descriptionName) {
+		t.Errorf("create over recovery points: %v, hint %q", err, dr.Hint(err))
+	}
+	if _, err := store.Create(t.Context(), descriptionName, bytes.NewReader(saved)); err != nil {
+		t.Fatal(err)
+	}
+	w.verify(t, openVault(t, store, c), "shop", "1-1")
+}

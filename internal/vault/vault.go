@@ -48,7 +48,8 @@ type CreateOptions struct {
 	Now        func() time.Time // nil: time.Now
 }
 
-// Create makes a store a vault. A store that is one already is a dr.KindConflict.
+// Create makes a store a vault. A store that is one already, or holds the groups of one, is a dr.KindConflict: under a
+// new description nothing that is there could be read.
 func Create(ctx context.Context, store blob.Store, o CreateOptions) error {
 	if len(o.Recipients) == 0 {
 		return dr.WithHint(errors.New("create vault: no recipients"), dr.KindInvalid, "give at least one age recipient (age1...)")
@@ -63,6 +64,14 @@ func Create(ctx context.Context, store blob.Store, o CreateOptions) error {
 	if err != nil {
 		return fmt.Errorf("create vault: %w", err)
 	}
+	orphans, err := holdsGroups(ctx, store)
+	if err != nil {
+		return fmt.Errorf("create vault: %w", unavailable(err))
+	}
+	if orphans {
+		return dr.WithHint(fmt.Errorf("create vault: there are recovery points, but no %s", descriptionName), dr.KindConflict,
+			"bring "+descriptionName+" back from a copy of the vault, or choose an empty place")
+	}
 	_, err = store.Create(ctx, descriptionName, bytes.NewReader(append(js, '\n')))
 	if errors.Is(err, blob.ErrExists) {
 		return dr.WithHint(fmt.Errorf("create vault: %w", err), dr.KindConflict, "open the vault that is there, or choose an empty place")
@@ -71,6 +80,16 @@ func Create(ctx context.Context, store blob.Store, o CreateOptions) error {
 		return fmt.Errorf("create vault: %w", unavailable(err))
 	}
 	return nil
+}
+
+// holdsGroups tells whether a store holds objects of a vault's groups.
+func holdsGroups(ctx context.Context, store blob.Store) (bool, error) {
+	found := errors.New("found")
+	err := store.List(ctx, "g/", func(blob.Info) error { return found })
+	if errors.Is(err, found) {
+		return true, nil
+	}
+	return false, err
 }
 
 // Options says how a vault is used.
@@ -106,6 +125,10 @@ type Vault struct {
 func Open(ctx context.Context, store blob.Store, o Options) (*Vault, error) {
 	info, err := store.Stat(ctx, descriptionName)
 	if errors.Is(err, blob.ErrNotFound) {
+		if orphans, lerr := holdsGroups(ctx, store); lerr == nil && orphans {
+			return nil, dr.WithHint(fmt.Errorf("open vault: %w, but there are recovery points", err), dr.KindCorrupt,
+				"bring "+descriptionName+" back from a copy of the vault")
+		}
 		return nil, dr.WithHint(fmt.Errorf("open vault: %w", err), dr.KindNotFound, "no vault here: check the path, or run `understudy protect`, which makes one")
 	}
 	if err != nil {
