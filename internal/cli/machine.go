@@ -17,8 +17,29 @@ type placed struct {
 	dr.Machine
 }
 
+const machineLong = `Machines of sites.
+
+A machine of a qemu site is a file DIR/machines/NAME.yaml; the controller sees it at once. Paths in it are relative to its folder:
+
+  name: shop-db                     # as the file is named
+  cpus: 2                           # default 1
+  memory: 1GiB                      # default 256MiB
+  boot: {firmware: uefi}            # bios (the default) or uefi
+  disks:                            # as virtio-blk, booted in this order
+    - {name: system, path: ../images/system.qcow2, format: qcow2}   # qcow2 or raw
+    - {name: data, path: ../images/data.raw, format: raw}
+  nics:                             # as virtio-net
+    - {network: lan}                # a switch between the machines of the site; mac: "52:54:..." fixes the address
+    - {network: access, forwards: [{guestPort: 7000}]}   # ports of the guest on 127.0.0.1; hostPort fixes which
+  agent: true                       # the QEMU guest agent runs in the guest: file systems are frozen for captures
+  tags: {owner: me}
+
+A machine may boot a kernel instead of firmware: boot: {kernel: ../vmlinuz, initrd: ../initrd.gz, cmdline: "console=ttyS0"}.
+Probes by TCP and HTTP need the port among the forwards. Forwarded cards reach nothing but this host.
+"understudy machine show NAME" tells the ports.`
+
 func (a *App) machineCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "machine", Aliases: []string{"machines"}, Short: "Machines of sites"}
+	cmd := &cobra.Command{Use: "machine", Aliases: []string{"machines"}, Short: "Machines of sites", Long: machineLong}
 	cmd.AddCommand(a.machineListCommand(), a.machineShowCommand(),
 		a.machinePowerCommand("start", "Start a machine", "start"), a.machineStopCommand())
 	return cmd

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -145,10 +146,13 @@ func (a *App) printMount(list []served) error {
 		return err
 	}
 	uri := shellQuote(list[0].URI)
-	a.Note("\nIn another terminal, for example:\n  nbdinfo %s\n  qemu-img convert -p %s out.qcow2\n  mkdir mnt && nbdfuse mnt %s", uri, uri, uri)
+	a.Note("\nIn another terminal, for example:\n  nbdinfo %s\n  qemu-img convert -p -f raw -O qcow2 %s out.qcow2\n  mkdir mnt && nbdfuse mnt %s", uri, uri, uri)
 	if strings.HasPrefix(list[0].URI, "nbd+unix:") {
 		_, socket, _ := strings.Cut(list[0].URI, "socket=")
-		a.Note("  sudo nbd-client -unix %s -N %s /dev/nbd0", socket, list[0].Disk)
+		if plain, err := url.QueryUnescape(socket); err == nil {
+			socket = plain
+		}
+		a.Note("  sudo nbd-client -unix %s -N %s /dev/nbd0", shellQuote(socket), list[0].Disk)
 	}
 	a.Note("Ctrl-C ends it.")
 	return nil
