@@ -5,6 +5,8 @@ import (
 	"crypto/sha256"
 	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"math"
 	"net"
 	"os"
@@ -84,12 +86,28 @@ func (d *Driver) definitionPath(name string) string {
 
 // readDefinition reads and checks a definition and looks up the sizes of its disks.
 func readDefinition(path string) (*definition, error) {
-	b, err := os.ReadFile(path)
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("machine definition: %w", err)
 	}
-	return parseDefinition(path, b)
+	defer f.Close() //nolint:errcheck // read only
+	b, err := io.ReadAll(io.LimitReader(f, maxDefinition+1))
+	if err != nil {
+		return nil, fmt.Errorf("machine definition: %w", err)
+	}
+	if len(b) > maxDefinition {
+		return nil, dr.WithHint(fmt.Errorf("%s: larger than %d bytes, so no machine definition", path, maxDefinition), dr.KindInvalid, "move it away")
+	}
+	def, err := parseDefinition(path, b)
+	if errors.Is(err, fs.ErrNotExist) {
+		// A file that it names is missing, not the machine.
+		return nil, dr.WithHint(errors.New(err.Error()), dr.KindInvalid, dr.Hint(err))
+	}
+	return def, err
 }
+
+// maxDefinition is many times the size of a real definition: the parser's work on hostile text grows faster than the text.
+const maxDefinition = 16 << 10
 
 // parser turns a file into a definition and collects what is wrong with it, each with its place.
 type parser struct {
@@ -103,6 +121,9 @@ func parseDefinition(path string, src []byte) (*definition, error) {
 	dec := yaml.NewDecoder(bytes.NewReader(src), yaml.Strict(), yaml.DisallowUnknownField())
 	if err := dec.Decode(&f); err != nil {
 		return nil, yamlError(path, err)
+	}
+	if err := dec.Decode(&fileDef{}); !errors.Is(err, io.EOF) {
+		return nil, dr.WithHint(fmt.Errorf("%s: more than one document", path), dr.KindInvalid, "write each machine to a file of its own")
 	}
 	p := &parser{path: path, src: src}
 	def := p.machine(f)
@@ -297,6 +318,9 @@ func parseMiB(s string) (int, error) {
 // yamlError gives a decoder's error the form file:line:column: message.
 func yamlError(path string, err error) error {
 	hint := "see the fields of a machine definition: understudy machine --help"
+	if errors.Is(err, io.EOF) {
+		return dr.WithHint(fmt.Errorf("%s:1:1: empty", path), dr.KindInvalid, hint)
+	}
 	var ye yaml.Error
 	if errors.As(err, &ye) && ye.GetToken() != nil {
 		pos := ye.GetToken().Position

@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
@@ -109,4 +110,28 @@ func FuzzDefinition(f *testing.F) {
 			t.Errorf("error without a place: %v", err)
 		}
 	})
+}
+
+func TestDefinitionFiles(t *testing.T) {
+	for _, tc := range []struct{ name, text, want string }{
+		{"missing disk", "name: m\ndisks: [{name: d, path: gone.raw, format: raw}]\n", "m.yaml:2:25: disks[0].path: "},
+		{"missing kernel", "name: m\nboot: {kernel: gone}\n", "m.yaml:2:16: boot.kernel: "},
+		{"empty", "", "m.yaml:1:1: empty"},
+		{"two machines", "name: m\n---\nname: n\n", "more than one document"},
+		{"too large", "name: " + strings.Repeat("[", maxDefinition), "larger than"},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "m.yaml")
+			if err := os.WriteFile(path, []byte(tc.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := readDefinition(path)
+			if err == nil || !strings.Contains(err.Error(), tc.want) || dr.Hint(err) == "" || dr.KindOf(err) != dr.KindInvalid {
+				t.Errorf("%v, kind %v, hint %q", err, dr.KindOf(err), dr.Hint(err))
+			}
+			if errors.Is(err, os.ErrNotExist) {
+				t.Error("counts as a machine that does not exist")
+			}
+		})
+	}
 }
