@@ -15,6 +15,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/iotest"
 
 	"understudy/internal/dr"
 	"understudy/internal/vault/blob"
@@ -136,6 +137,22 @@ func TestNoSpace(t *testing.T) {
 	defer f.Close()
 	if err := s.explain("create", "a", s.copy(t.Context(), f, strings.NewReader("x"))); dr.KindOf(err) != dr.KindUnavailable {
 		t.Error(err)
+	}
+}
+
+// What a failed write has stored by then would fill a file system that is full already.
+func TestFailedWriteLeavesNothing(t *testing.T) {
+	dir := t.TempDir()
+	s := openTest(t, dir)
+	broken := errors.New("broken")
+	r := io.MultiReader(strings.NewReader(strings.Repeat("x", 1<<20)), iotest.ErrReader(broken))
+	if _, err := s.Create(t.Context(), "g/a/p/1", r); !errors.Is(err, broken) {
+		t.Fatal(err)
+	}
+	for _, name := range files(t, dir) {
+		if st, err := os.Stat(filepath.Join(dir, name)); err != nil || st.Size() > 0 {
+			t.Errorf("%s is left, %v", name, err)
+		}
 	}
 }
 

@@ -20,15 +20,15 @@ func (s *Store) writeTemp(ctx context.Context, r io.Reader) (path string, info f
 	if err != nil {
 		return "", nil, err
 	}
-	path = filepath.Join(dir, rand.Text())
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
+	tmp := filepath.Join(dir, rand.Text())
+	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, fileMode)
 	if err != nil {
 		return "", nil, err
 	}
 	defer func() {
 		if err != nil {
 			f.Close() // a second close after a failed one is harmless
-			os.Remove(path)
+			os.Remove(tmp)
 		}
 	}()
 	if err := s.copy(ctx, f, r); err != nil {
@@ -44,7 +44,7 @@ func (s *Store) writeTemp(ctx context.Context, r io.Reader) (path string, info f
 	if err := f.Close(); err != nil {
 		return "", nil, err
 	}
-	return path, info, nil
+	return tmp, info, nil
 }
 
 // early is how many bytes are written before the system is asked to begin to store them: a large object would otherwise
