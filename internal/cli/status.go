@@ -83,7 +83,7 @@ func summary(s wire.Status) (text, hint string) {
 	}
 	switch s.State {
 	case "disabled":
-		return "not protected", "understudy protect --group " + s.Group
+		return "not protected", "understudy unprotect " + s.Group + " forgets it; understudy protect --help says how to begin anew"
 	case "planned-failover":
 		return fmt.Sprintf("is being moved from %s to %s; nothing is lost", s.Site, s.Target), watchHint(s)
 	case "planned-failover-failed":

@@ -193,19 +193,40 @@ func (c *Controller) Protect(ctx context.Context, g dr.Group) (dr.Group, error) 
 		return fail(err)
 	}
 	if exists {
-		g.Paused = before.Paused
-		if err := c.store.PutGroup(ctx, g); err != nil {
+		p, err := c.store.Protection(ctx, g.Name)
+		if err != nil {
 			return fail(err)
 		}
-		return g, nil
-	}
-	if err := c.store.CreateGroup(ctx, g); err != nil {
+		if p.State != dr.StateDisabled {
+			return c.changeGroup(ctx, g, before, p.State)
+		}
+		err = c.store.PutGroup(ctx, g)
+		if err != nil {
+			return fail(err)
+		}
+	} else if err := c.store.CreateGroup(ctx, g); err != nil {
 		return fail(err)
 	}
 	if _, err := c.store.ChangeProtection(ctx, g.Name, beginSeed); err != nil {
 		return fail(err)
 	}
 	c.scheduler.Add(g.Name, g.Paused)
+	return g, nil
+}
+
+// changeGroup changes how a group is protected, which a failover must not have ended.
+func (c *Controller) changeGroup(ctx context.Context, g, before dr.Group, state dr.State) (dr.Group, error) {
+	var err error
+	if replicates(state) || g.Paused || before.Paused {
+		g.Paused = before.Paused
+		err = c.store.PutGroup(ctx, g)
+	} else {
+		err = dr.WithHint(fmt.Errorf("it is %s, and no longer protected", state), dr.KindConflict,
+			"see what to do next: understudy status "+g.Name)
+	}
+	if err != nil {
+		return g, fmt.Errorf("protect %s: %w", g.Name, err)
+	}
 	return g, nil
 }
 
@@ -248,8 +269,15 @@ func (c *Controller) Unprotect(ctx context.Context, name string) error {
 	if _, err := c.store.Group(ctx, name); err != nil {
 		return err
 	}
-	if _, err := c.recovery.Apply(ctx, name, dr.OpDisable); err != nil {
-		return fmt.Errorf("unprotect %s: %w", name, err)
+	p, err := c.store.Protection(ctx, name)
+	if err != nil {
+		return err
+	}
+	// An earlier try may have come to its first step only.
+	if p.State != dr.StateDisabled {
+		if _, err := c.recovery.Apply(ctx, name, dr.OpDisable); err != nil {
+			return fmt.Errorf("unprotect %s: %w", name, err)
+		}
 	}
 	if err := c.scheduler.Remove(ctx, name); err != nil && dr.KindOf(err) != dr.KindNotFound {
 		return fmt.Errorf("unprotect %s: %w", name, err)

@@ -290,13 +290,30 @@ func (r *Recovery) prepare(ctx context.Context, q Request) (store.Run, func(*sto
 		err = dr.WithHint(fmt.Errorf("no such kind of run"), dr.KindInvalid, "")
 	}
 	if err == nil && p.failsOver() {
-		err = p.validate()
+		err = errors.Join(p.validate(), r.checkPoint(ctx, p))
 	}
 	if err != nil {
 		return store.Run{}, nil, err
 	}
 	data, err := json.Marshal(p)
 	return store.Run{ID: p.Run, Kind: p.Kind, Group: p.Group, Point: p.Point, State: store.RunPending, Requested: now, By: q.By, Input: data}, change, err
+}
+
+// checkPoint refuses a recovery point that does not exist before there is a run. A vault that cannot be reached now is
+// the run's affair.
+func (r *Recovery) checkPoint(ctx context.Context, p Plan) error {
+	if p.Point == "latest" {
+		return nil
+	}
+	v, err := r.o.Vaults(ctx, p.Vault)
+	if err != nil {
+		return nil
+	}
+	_, err = v.FindPoint(ctx, p.Group, p.Point)
+	if kind := dr.KindOf(err); err != nil && (kind == dr.KindNotFound || kind == dr.KindInvalid) {
+		return err
+	}
+	return nil
 }
 
 func (p Plan) failsOver() bool {

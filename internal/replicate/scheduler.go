@@ -441,7 +441,10 @@ func (s *Scheduler) release(ctx context.Context, j *job) error {
 	}
 	lease := j.lease
 	j.lease = nil
-	return lease.Release(ctx)
+	if err := lease.Release(ctx); dr.KindOf(err) != dr.KindFenced {
+		return err
+	}
+	return nil // another owner has the group: there is nothing left to give back
 }
 
 func (s *Scheduler) setState(j *job, state string) {
