@@ -26,7 +26,11 @@ With -o json the story goes to standard error, and standard output is one JSON o
 ok, acknowledged, recovered, lost, rpoSeconds, rtoSeconds, bytesMoved, checks.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if end != "" {
-				return demo.End(end)
+				if err := demo.End(end); err != nil {
+					return err
+				}
+				a.Note("the demonstration in %s is taken down", end)
+				return nil
 			}
 			program, err := os.Executable()
 			if err != nil {

@@ -86,7 +86,7 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 	err = d.play(ctx)
 	if o.Keep {
 		d.summary.Folder = d.dir
-		d.explainKeep()
+		defer d.explainKeep(context.WithoutCancel(ctx))
 	} else {
 		left := d.strike()
 		if err == nil {
@@ -233,10 +233,15 @@ func (d *demo) waitRun(ctx context.Context, run wire.Run) (wire.Run, error) {
 	return run, nil
 }
 
-// keepFile lists what a person needs to go on with a demonstration that was kept.
-func (d *demo) explainKeep() {
+// explainKeep lists what a person needs to go on with a demonstration that was kept.
+func (d *demo) explainKeep(ctx context.Context) {
 	data := filepath.Join(d.dir, "controller")
 	d.act("Everything is left running")
+	if d.client != nil {
+		if addr, err := d.hostPort(ctx, "west", web, 80); err == nil {
+			fmt.Fprintf(d.Story, "  the shop        http://%s/\n", addr)
+		}
+	}
 	fmt.Fprintf(d.Story, "  look around     %s status --data %s\n", d.Program, data)
 	fmt.Fprintf(d.Story, "  recovery points %s points list shop --data %s\n", d.Program, data)
 	fmt.Fprintf(d.Story, "  end it          %s demo --end %s\n", d.Program, d.dir)

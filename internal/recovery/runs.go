@@ -203,7 +203,7 @@ func (r *Recovery) fence(run *engine.Run, p Plan) ([]SourceResult, error) {
 				}
 				if res.Held = err == nil; !res.Held {
 					res.Error = err.Error()
-					say.Say("not possible now, done as soon as it is seen there: %v", err)
+					say.Say("not possible now, done when it is seen there (%v)", err)
 				}
 				return res, r.recordFence(ctx, p, m.Name, err)
 			}}
