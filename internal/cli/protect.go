@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/goccy/go-yaml"
 	"github.com/spf13/cobra"
@@ -78,6 +79,9 @@ func (a *App) protectFiles(cmd *cobra.Command, files []string, f vaultFlags, mov
 		return err
 	}
 	req := local.ProtectRequest{Files: files, Group: f.group, Moved: moved}
+	req.Waiting = func(most time.Duration) {
+		a.Note("another protect has this group, or one was killed and its lease still runs: waiting, at most %s", out.Duration(most))
+	}
 	if err := local.Check(ctx, req); err != nil {
 		return err
 	}

@@ -100,6 +100,9 @@ func prepare(s dr.Site, o Options) (func() (site.Driver, error), error) {
 		if dir == "" {
 			return nil, invalid(s, "it has no folder", "give the folder of the machines: --set dir=/srv/"+s.Name)
 		}
+		if !filepath.IsAbs(dir) {
+			return nil, invalid(s, fmt.Sprintf("dir %q is no absolute path", dir), "the controller may be started in any folder: give the whole path")
+		}
 		if a := s.Config["accel"]; a != "" && a != "kvm" && a != "tcg" {
 			return nil, invalid(s, fmt.Sprintf("accel %q is not kvm or tcg", a), "leave accel out: kvm is used where it works")
 		}

@@ -26,6 +26,7 @@ func TestCheck(t *testing.T) {
 	for name, s := range map[string]dr.Site{
 		"unknown provider": {Name: "x", Provider: "vbox"},
 		"no folder":        {Name: "x", Provider: "qemu"},
+		"relative folder":  {Name: "x", Provider: "qemu", Config: map[string]string{"dir": "sites/../x"}},
 		"unknown setting":  {Name: "x", Provider: "qemu", Config: map[string]string{"dir": "/d", "color": "red"}},
 		"wrong accel":      {Name: "x", Provider: "qemu", Config: map[string]string{"dir": "/d", "accel": "hvf"}},
 		"no machines":      {Name: "x", Provider: "image"},

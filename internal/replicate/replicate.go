@@ -203,7 +203,7 @@ func (cy *cycle) run(ctx context.Context) (res Result, err error) {
 	}
 	if !seed && w.Changed() == 0 && cy.sameDescription() {
 		res.Kind = KindUnchanged
-		return res, errors.Join(w.Abort(), cy.discardMaps())
+		return res, errors.Join(w.Abort(), cy.discardMaps(), cy.unchanged())
 	}
 	return cy.commit(ctx, w, res)
 }
@@ -227,6 +227,21 @@ func (cy *cycle) begin(ctx context.Context, seed bool) (*vault.Writer, error) {
 		return nil, errors.Join(err, w.Abort())
 	}
 	return w, nil
+}
+
+// unchanged checks that the view stood still while nothing was found in it, and lets the site remember that.
+func (cy *cycle) unchanged() error {
+	if v, ok := cy.view.(site.Verifier); ok {
+		if err := v.Verify(); err != nil {
+			return err
+		}
+	}
+	if c, ok := cy.view.(site.Comparer); ok {
+		if err := c.Unchanged(); err != nil {
+			cy.Logger.Warn("remember that nothing changed", "group", cy.group.Name, "err", err)
+		}
+	}
+	return nil
 }
 
 func (cy *cycle) commit(ctx context.Context, w *vault.Writer, res Result) (Result, error) {

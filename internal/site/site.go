@@ -87,6 +87,12 @@ type Verifier interface {
 	Verify() error
 }
 
+// A Comparer is a Capture whose site learns from a comparison. Unchanged is called, before Abort, when everything was
+// compared and nothing differs from the capture named by Since.
+type Comparer interface {
+	Unchanged() error
+}
+
 // CapturedDisk is the frozen view of one disk. ReadAt may be called from many goroutines at once.
 type CapturedDisk interface {
 	io.ReaderAt

@@ -29,6 +29,8 @@ type ProtectRequest struct {
 	Group    string   // also the machine's name; empty: the first file's name
 	Moved    bool     // the files have a new place
 	Progress func(replicate.Progress)
+	// Waiting is called when the group's lease is another's and is waited for, at most until it must have ended.
+	Waiting func(atMost time.Duration)
 }
 
 // leaseTTL is how long a killed protect keeps the next one waiting.
@@ -70,7 +72,7 @@ func Protect(ctx context.Context, o keyring.Opener, v *keyring.Opened, req Prote
 	if err != nil {
 		return group, res, err
 	}
-	lease, err := v.Acquire(ctx, group, filesSite, holder(), leaseTTL)
+	lease, err := acquire(ctx, v, group, req.Waiting)
 	if err != nil {
 		return group, res, fmt.Errorf("protect %s: %w", group, err)
 	}
@@ -84,6 +86,26 @@ func Protect(ctx context.Context, o keyring.Opener, v *keyring.Opened, req Prote
 		return err
 	})
 	return group, res, err
+}
+
+// acquire takes a group's lease. One that is another's is waited for: its holder may have been killed, and then it ends
+// by itself; or it is at work and soon done.
+func acquire(ctx context.Context, v *keyring.Opened, group string, waiting func(time.Duration)) (*vault.Lease, error) {
+	const most = leaseTTL + 2*time.Second
+	for end := time.Now().Add(most); ; waiting = nil {
+		lease, err := v.Acquire(ctx, group, filesSite, holder(), leaseTTL)
+		if err == nil || dr.KindOf(err) != dr.KindConflict || time.Now().After(end) {
+			return lease, err
+		}
+		if waiting != nil {
+			waiting(most)
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
 }
 
 // keep renews a lease until ctx ends, and ends ctx when the lease is lost.

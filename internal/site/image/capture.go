@@ -122,8 +122,11 @@ func (c *capture) Verify() error {
 }
 
 func (c *capture) Commit(context.Context) error {
-	return errors.Join(c.driver.saveStamps(c), c.close())
+	return errors.Join(c.driver.saveStamps(c, c.req.ID), c.close())
 }
+
+// Unchanged remembers that the files, as they are now, still hold what they held at Since.
+func (c *capture) Unchanged() error { return c.driver.saveStamps(c, c.req.Since) }
 
 func (c *capture) Abort(context.Context) error { return c.close() }
 

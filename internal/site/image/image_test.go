@@ -280,3 +280,37 @@ func TestBadFiles(t *testing.T) {
 		}
 	}
 }
+
+// TestComparisonIsRemembered: a file that was written right before its capture is compared once more, not for ever.
+func TestComparisonIsRemembered(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "disk.raw")
+	writeRaw(t, file, content(1))
+	clock := time.Now()
+	d := newSite(t, func() time.Time { return clock }, file)
+	touched := func(id string, end func(site.Capture)) bool {
+		c, err := d.Capture(t.Context(), request(id, map[bool]string{true: "a"}[id != "a"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ch, err := c.Disks()[0].Changes(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		end(c)
+		return ch.Full
+	}
+	touched("a", func(c site.Capture) { c.Commit(t.Context()) })
+	clock = clock.Add(time.Minute)
+	compared := func(c site.Capture) {
+		if err := c.(site.Comparer).Unchanged(); err != nil {
+			t.Fatal(err)
+		}
+		c.Abort(t.Context())
+	}
+	if !touched("b", compared) {
+		t.Fatal("a file written in the instant of its capture counted as untouched")
+	}
+	if touched("c", compared) {
+		t.Error("the comparison was not remembered")
+	}
+}

@@ -79,8 +79,8 @@ func (d *Driver) loadStamps(group, since string) stamps {
 	return s
 }
 
-func (d *Driver) saveStamps(c *capture) error {
-	s := stamps{CaptureID: c.req.ID, Taken: c.at.UnixNano(), Files: map[string]stamp{}}
+func (d *Driver) saveStamps(c *capture, captureID string) error {
+	s := stamps{CaptureID: captureID, Taken: c.at.UnixNano(), Files: map[string]stamp{}}
 	for _, dk := range c.disks {
 		s.Files[dk.file] = dk.before
 	}

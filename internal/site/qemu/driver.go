@@ -61,9 +61,10 @@ type Driver struct {
 	cfg Config
 	log *slog.Logger
 
-	accel  func(context.Context) (string, error)
-	ports  ports
-	closed atomic.Bool
+	accel   func(context.Context) (string, error)
+	ports   ports
+	closed  atomic.Bool
+	burials sync.WaitGroup // of processes that this controller started; each lasts as long as its process
 
 	captures captures
 

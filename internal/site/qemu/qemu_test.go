@@ -74,6 +74,7 @@ func newQuietLab(t *testing.T) *lab {
 			}
 		}
 		_ = l.Driver.Close()
+		l.burials.Wait() // they write below the test's folder
 	})
 	return l
 }

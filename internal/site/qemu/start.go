@@ -134,7 +134,7 @@ func (m *machine) launch(ctx context.Context, s state, l launch) (output string,
 	}
 	exited := make(chan struct{})
 	m.setExited(exited)
-	go m.bury(cmd, exited)
+	m.d.burials.Go(func() { m.bury(cmd, exited) })
 
 	s.Starting, s.PID, s.StartTime = false, cmd.Process.Pid, processStart(cmd.Process.Pid)
 	err = m.writeState(s)
@@ -217,6 +217,9 @@ func (m *machine) listen(kind string) (*os.File, error) {
 func (m *machine) bury(cmd *exec.Cmd, exited chan struct{}) {
 	_ = cmd.Wait()
 	close(exited)
+	if m.d.closed.Load() {
+		return
+	}
 	unlock, err := m.lock(context.Background())
 	if err != nil {
 		return
