@@ -169,11 +169,8 @@ func serve(ctx context.Context, md dr.Disk) (*nbdSource, error) {
 		return nil, err
 	}
 	socket := filepath.Join(dir, "nbd")
-	pidFile := filepath.Join(dir, "pid")
 	var stderr bytes.Buffer
-
-	cmd := exec.Command("qemu-nbd", "--read-only", "--socket="+socket,
-		"--format="+md.Format, "--pid-file="+pidFile, md.Path)
+	cmd := exec.Command("qemu-nbd", "--read-only", "--socket="+socket, "--format="+md.Format, md.Path)
 	cmd.Stderr = &stderr
 	s := &nbdSource{cmd: cmd, dir: dir, ended: make(chan struct{})}
 	if err := cmd.Start(); err != nil {
@@ -184,7 +181,7 @@ func serve(ctx context.Context, md dr.Disk) (*nbdSource, error) {
 	go func() { died <- cmd.Wait() }()
 	uri := "nbd+unix:///?socket=" + url.QueryEscape(socket)
 	for {
-		s.Client, err = nbd.Dial(ctx, uri, nbd.DialOptions{MetaContexts: []string{"base:allocation"}})
+		s.Client, err = nbd.Dial(ctx, uri, nbd.DialOptions{MetaContexts: []string{nbd.MetaAllocation}})
 		if err == nil {
 			go func() {
 				<-died
@@ -210,17 +207,7 @@ func serve(ctx context.Context, md dr.Disk) (*nbdSource, error) {
 }
 
 func (s *nbdSource) extents(ctx context.Context) ([]dr.Extent, error) {
-	runs, err := s.BlockStatus(ctx, "base:allocation", 0, s.Size())
-	if err != nil {
-		return nil, err
-	}
-	var extents []dr.Extent
-	off := int64(0)
-	for _, r := range runs {
-		extents = appendExtent(extents, dr.Extent{Offset: off, Length: r.Length, Zero: r.Flags&2 != 0})
-		off += r.Length
-	}
-	return extents, nil
+	return s.Extents(ctx, 0, s.Size())
 }
 
 func (s *nbdSource) Close() error {
