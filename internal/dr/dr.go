@@ -31,6 +31,10 @@ type Machine struct {
 	Tags      map[string]string `json:"tags,omitempty"`
 	Provider  string            `json:"provider,omitempty"` // provider of the site it was described by
 	Power     Power             `json:"power,omitempty"`    // as observed; not part of what is recovered
+	Owner     string            `json:"owner,omitempty"`    // run that created it, as observed; not part of what is recovered
+
+	// Extensions is the inventory of software that must be present and healthy in the machine, as last observed.
+	Extensions []Extension `json:"extensions,omitempty"`
 }
 
 // Boot says how a machine starts: by firmware from its first disk or, when it has a disk of RoleKernel, directly.
@@ -173,7 +177,15 @@ type Policy struct {
 	Name string        `json:"name"`
 	RPO  time.Duration `json:"rpo"` // target age of the newest recovery point
 	Keep []Tier        `json:"keep"`
+
+	// AppEvery is the interval of application-consistent points, 0 for none; the others are crash consistent.
+	AppEvery time.Duration `json:"appEvery,omitempty"`
+	// FreezeTimeout bounds how long guests are frozen for such a point; DefaultFreezeTimeout when 0.
+	FreezeTimeout time.Duration `json:"freezeTimeout,omitempty"`
 }
+
+// DefaultFreezeTimeout is how long a guest may be frozen for an application-consistent point.
+const DefaultFreezeTimeout = 5 * time.Second
 
 // A Tier keeps one recovery point (the newest) per Every interval for points younger than For. Every 0 keeps all.
 type Tier struct {
@@ -184,8 +196,9 @@ type Tier struct {
 // A Group is a set of machines of one site that are captured at one instant and failed over together.
 type Group struct {
 	Name     string          `json:"name"`
-	Site     string          `json:"site"`   // where its machines run now: the owner
-	Target   string          `json:"target"` // where they are recovered
+	Site     string          `json:"site"`           // where its machines run now: the owner
+	Home     string          `json:"home,omitempty"` // where they ran when they were first protected; going there is a failback
+	Target   string          `json:"target"`         // where they are recovered
 	Vault    string          `json:"vault"`
 	Policy   string          `json:"policy"`
 	Machines []MachinePolicy `json:"machines"` // in start order groups
@@ -198,6 +211,14 @@ type MachinePolicy struct {
 	Name  string `json:"name"`
 	Order int    `json:"order"`
 	Probe Probe  `json:"probe,omitzero"`
+	Hooks Hooks  `json:"hooks,omitzero"`
+}
+
+// Hooks are commands in the guest that prepare its applications for an application-consistent point: Before runs before
+// its file systems are frozen, After when they were thawed, also when Before failed. Each is a program and its arguments.
+type Hooks struct {
+	Before []string `json:"before,omitempty"`
+	After  []string `json:"after,omitempty"`
 }
 
 // A Probe tells whether a recovered machine is healthy. The zero Probe is satisfied by a running machine.

@@ -41,7 +41,7 @@ func uri(e store.Export) string {
 }
 
 // rows are the exports of a run, one per disk of the point, whether it is needed or not.
-func (x *exports) rows(p Plan, point string, machines []dr.Machine) ([]store.Export, error) {
+func (x *exports) rows(p Input, point string, machines []dr.Machine) ([]store.Export, error) {
 	socket := filepath.Join(x.o.RunDir, p.Run+".sock")
 	if len(socket) > 100 {
 		return nil, dr.WithHint(fmt.Errorf("socket path %s is longer than 100 bytes", socket), dr.KindInvalid, "use a data folder with a shorter path (--data)")

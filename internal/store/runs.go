@@ -70,10 +70,13 @@ type Step struct {
 }
 
 // CreateRun records a run together with the change of the group's protection that it means, in one transaction.
-// A group has one active run at most: dr.KindConflict otherwise.
+// A group has one active run at most: dr.KindConflict otherwise. A run without a group is only recorded.
 func (s *Store) CreateRun(ctx context.Context, r Run, change func(*Protection) error) error {
 	what := fmt.Sprintf("start %s of %s", r.Kind, r.Group)
 	return s.tx(ctx, what, func(tx *sql.Tx) error {
+		if r.Group == "" {
+			return insertRun(ctx, tx, r)
+		}
 		var other, kind string
 		err := tx.QueryRowContext(ctx, "SELECT id, kind FROM runs WHERE grp = ? AND ended = 0", r.Group).Scan(&other, &kind)
 		if err == nil {
@@ -86,12 +89,16 @@ func (s *Store) CreateRun(ctx context.Context, r Run, change func(*Protection) e
 		if _, err := changeProtection(ctx, tx, s.now(), r.Group, change); err != nil {
 			return err
 		}
-		err = putRun(ctx, tx, r, "INSERT INTO runs(kind, grp, point, state, requested, started, ended, doc, id) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)")
-		if _, unique := sqlite.Constraint(err); unique {
-			return dr.WithHint(fmt.Errorf("run %s exists", r.ID), dr.KindConflict, "understudy run show "+r.ID)
-		}
-		return err
+		return insertRun(ctx, tx, r)
 	})
+}
+
+func insertRun(ctx context.Context, tx *sql.Tx, r Run) error {
+	err := putRun(ctx, tx, r, "INSERT INTO runs(kind, grp, point, state, requested, started, ended, doc, id) VALUES(?, ?, ?, ?, ?, ?, ?, ?, ?)")
+	if _, unique := sqlite.Constraint(err); unique {
+		return dr.WithHint(fmt.Errorf("run %s exists", r.ID), dr.KindConflict, "understudy run show "+r.ID)
+	}
+	return err
 }
 
 func putRun(ctx context.Context, tx *sql.Tx, r Run, query string) error {

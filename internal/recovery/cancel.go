@@ -1,0 +1,36 @@
+package recovery
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"understudy/internal/dr"
+)
+
+// Cancel asks a run to end. A test failover removes what it made; a planned failover that has not raised the epoch
+// gives production back to the source. What cannot be taken back is refused with dr.KindConflict.
+func (r *Recovery) Cancel(ctx context.Context, id, reason string) error {
+	run, err := r.o.Store.Run(ctx, id)
+	if err != nil {
+		return err
+	}
+	switch {
+	case run.State.Ended():
+		return dr.WithHint(fmt.Errorf("cancel %s: it has %s", run.ID, run.State), dr.KindConflict, "understudy run show "+run.ID)
+	case run.Kind == KindCleanup || run.Kind == KindCommit:
+		return dr.WithHint(fmt.Errorf("cancel %s: a %s is not cancelled", run.ID, run.Kind), dr.KindConflict, "understudy run watch "+run.ID)
+	}
+	var res Result
+	if len(run.Result) > 0 {
+		if err := json.Unmarshal(run.Result, &res); err != nil {
+			return fmt.Errorf("cancel %s: %w", run.ID, err)
+		}
+	}
+	if run.Kind != KindTest && !res.Healthy.IsZero() {
+		return dr.WithHint(fmt.Errorf("cancel %s: the group is failed over, only its disks are still being copied", run.ID), dr.KindConflict,
+			"understudy run watch "+run.ID)
+	}
+	r.event(ctx, "run.cancel", run, "asked to cancel: "+reason)
+	return r.engine.Abort(ctx, run.ID, reason)
+}

@@ -1,0 +1,89 @@
+package recovery
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"time"
+
+	"understudy/internal/dr"
+	"understudy/internal/store"
+)
+
+// A Request asks for a run.
+type Request struct {
+	Kind  string
+	Group string
+	Point string // failovers: "latest" (when empty), an ID or a time
+	By    string // who asks
+	// FailedAt is when the source failed, if known: the achieved RPO is measured from it. Zero: now.
+	FailedAt time.Time
+}
+
+// An Input is the input of a run: what was configured when it was asked for. Editing the group later does not change it.
+type Input struct {
+	Run       string             `json:"run"`
+	Kind      string             `json:"kind"`
+	Group     string             `json:"group"`
+	Source    string             `json:"source"`
+	Target    string             `json:"target"`
+	Vault     string             `json:"vault"`
+	Point     string             `json:"point,omitempty"`
+	Machines  []dr.MachinePolicy `json:"machines"`
+	Requested time.Time          `json:"requested"`
+	FailedAt  time.Time          `json:"failedAt,omitzero"`
+	// Of is the run that a clean-up or commit is about, or the failover that a failover starts over.
+	Of     string `json:"of,omitempty"`
+	OfKind string `json:"ofKind,omitempty"`
+	// Change says that the group is failed over already and another recovery point is wanted.
+	Change bool `json:"change,omitempty"`
+}
+
+func (p Input) failsOver() bool {
+	return p.Kind == KindTest || p.Kind == KindFailover || p.Kind == KindPlanned
+}
+
+func (p Input) validate() error {
+	switch {
+	case p.Target == "":
+		return dr.WithHint(errors.New("the group has no target site"), dr.KindInvalid, "understudy protect "+p.Group+" --target SITE")
+	case p.Target == p.Source && p.Kind != KindTest:
+		return dr.WithHint(fmt.Errorf("source and target are both %s", p.Source), dr.KindInvalid, "understudy protect "+p.Group+" --target SITE")
+	case len(p.Machines) == 0:
+		return dr.WithHint(errors.New("the group has no machines"), dr.KindInvalid, "")
+	}
+	return nil
+}
+
+// rpo is what a failover to the point loses.
+func (p Input) rpo(c chosen) Seconds {
+	failed := p.FailedAt
+	if failed.IsZero() {
+		failed = p.Requested
+	}
+	return seconds(failed.Sub(c.Newest))
+}
+
+// as is the name of a machine at the target.
+func (p Input) as(machine string) string {
+	if p.Kind == KindTest {
+		return machine + "-test-" + p.Run
+	}
+	return machine
+}
+
+func (r *Recovery) inputOf(ctx context.Context, id string) (store.Run, Input, error) {
+	var p Input
+	run, err := r.o.Store.Run(ctx, id)
+	if err == nil {
+		err = json.Unmarshal(run.Input, &p)
+	}
+	if err != nil {
+		return run, p, fmt.Errorf("read input of run %s: %w", id, err)
+	}
+	return run, p, nil
+}
+
+// about names what the run is about, for people.
+func (p Input) about() string { return p.Group }

@@ -1,0 +1,109 @@
+package recovery
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+
+	"understudy/internal/dr"
+	"understudy/internal/recovery/engine"
+	"understudy/internal/site"
+)
+
+func (r *Recovery) withTarget(ctx context.Context, p Input, f func(site.Driver) error) error {
+	// Machines read from the exports from their first moment on.
+	if err := r.exports.ensure(ctx, p.Run); err != nil {
+		return err
+	}
+	d, err := r.o.Sites(ctx, p.Target)
+	if err != nil {
+		return err
+	}
+	return f(d)
+}
+
+func (r *Recovery) provision(ctx context.Context, p Input, name string) error {
+	return r.withTarget(ctx, p, func(d site.Driver) error {
+		rows, err := r.o.Store.Exports(ctx, p.Run)
+		if err != nil {
+			return err
+		}
+		req := site.ProvisionRequest{Owner: p.Run, Sources: map[string]string{}}
+		for _, m := range r.exports.of(p.Run).machines() {
+			if m.Name == name {
+				req.Machine = m
+			}
+		}
+		for _, e := range rows {
+			if e.Disk.Machine == name {
+				req.Sources[e.Disk.Disk] = uri(e)
+			}
+		}
+		req.Machine.Name, req.Machine.Power = p.as(name), ""
+		if p.Kind == KindTest {
+			req.Isolation = p.Run
+			// The ports that production uses on this host are not the test's.
+			req.Machine.NICs = slices.Clone(req.Machine.NICs)
+			for i, n := range req.Machine.NICs {
+				req.Machine.NICs[i].Forwards = slices.Clone(n.Forwards)
+				for j := range n.Forwards {
+					req.Machine.NICs[i].Forwards[j].HostPort = 0
+				}
+			}
+		}
+		return d.Provision(ctx, req)
+	})
+}
+
+func (s *served) machines() []dr.Machine {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.point == nil {
+		return nil
+	}
+	return s.point.Machines()
+}
+
+// remove deletes what a run made at the target and stops serving it.
+func (r *Recovery) remove(run *engine.Run, of Input, prefix string) error {
+	o := engine.StepOptions{Timeout: deleteTimeout, Retries: 3, Cleanup: true}
+	if _, err := each(run, of.Machines, func(m dr.MachinePolicy) engine.Step[none] {
+		return engine.Step[none]{Name: prefix + "delete " + m.Name, Title: fmt.Sprintf("delete %s at %s", of.as(m.Name), of.Target), Options: o,
+			Do: func(ctx context.Context, _ *engine.Progress) (none, error) {
+				d, err := r.o.Sites(ctx, of.Target)
+				if err != nil {
+					return none{}, err
+				}
+				return none{}, d.Delete(ctx, of.as(m.Name))
+			}}
+	}); err != nil {
+		return err
+	}
+	return r.stopServing(run, of.Run, prefix)
+}
+
+// hydrate makes the machines that a run brought up independent of the vault.
+func (r *Recovery) hydrate(run *engine.Run, of Input, res *Result) error {
+	done, err := each(run, of.Machines, func(m dr.MachinePolicy) engine.Step[time.Time] {
+		// It is tried until it works: the machine runs meanwhile, but it needs the vault.
+		return engine.Step[time.Time]{Name: "hydrate " + m.Name, Title: fmt.Sprintf("copy the disks of %s from the vault to %s", of.as(m.Name), of.Target),
+			Options: engine.StepOptions{Stall: hydrateStall, Retries: 1 << 20, Backoff: time.Second},
+			Do: func(ctx context.Context, p *engine.Progress) (time.Time, error) {
+				err := r.withTarget(ctx, of, func(d site.Driver) error { return d.Hydrate(ctx, of.as(m.Name), p.Bytes) })
+				return r.o.Now().UTC(), err
+			}}
+	})
+	if err != nil {
+		return err
+	}
+	if err := r.stopServing(run, of.Run, ""); err != nil {
+		return err
+	}
+	for _, at := range done {
+		if at.After(res.Independent) {
+			res.Independent = at
+		}
+	}
+	return nil
+}
