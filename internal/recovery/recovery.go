@@ -153,8 +153,13 @@ func (r *Recovery) Open(ctx context.Context) error {
 	return nil
 }
 
-// runsKept is how long the engine's record of a run that has ended is kept; what people see of it stays in the store.
-const runsKept = 30 * 24 * time.Hour
+// What is kept of runs that have ended: the engine's record for a month, what people see of them for a year, and of
+// each group's newest for good.
+const (
+	runsKept      = 30 * 24 * time.Hour
+	historyKept   = 365 * 24 * time.Hour
+	historyAlways = 100
+)
 
 // Tidy lets go of what is not needed any more. The controller calls it now and then.
 func (r *Recovery) Tidy(ctx context.Context) error {
@@ -162,7 +167,11 @@ func (r *Recovery) Tidy(ctx context.Context) error {
 	if n > 0 {
 		r.o.Logger.Info("forgot runs that ended long ago", "runs", n)
 	}
-	return err
+	pruned, e := r.o.Store.PruneRuns(ctx, r.o.Now().Add(-historyKept), historyAlways)
+	if len(pruned) > 0 {
+		r.o.Logger.Info("removed old runs from the history", "runs", len(pruned))
+	}
+	return errors.Join(err, e)
 }
 
 // Close interrupts runs, which go on after the next Open, and stops serving.

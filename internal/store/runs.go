@@ -178,6 +178,40 @@ func (s *Store) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
 	return queryDocs[Run](ctx, s.read, "read runs", query+" ORDER BY requested DESC, id DESC LIMIT ?", append(args, f.Limit)...)
 }
 
+// PruneRuns removes runs that ended before a time, with their steps; the newest keep of each group stay whatever their
+// age, as do runs that a protection still is about. It returns their IDs.
+func (s *Store) PruneRuns(ctx context.Context, before time.Time, keep int) (removed []string, err error) {
+	err = s.tx(ctx, "prune runs", func(tx *sql.Tx) error {
+		rows, err := tx.QueryContext(ctx, `SELECT id FROM (
+				SELECT id, ended, row_number() OVER (PARTITION BY grp ORDER BY requested DESC, id DESC) AS place FROM runs
+			) WHERE ended <> 0 AND ended < ?1 AND place > ?2 AND id NOT IN (
+				SELECT COALESCE(json_extract(doc, '$.' || field.name), '') FROM protections,
+					(SELECT 'run' AS name UNION SELECT 'testRun' UNION SELECT 'provenRun') AS field)
+			AND id NOT IN (SELECT run FROM exports)`, nanos(before), keep)
+		if err != nil {
+			return err
+		}
+		defer rows.Close()
+		for rows.Next() {
+			var id string
+			if err := rows.Scan(&id); err != nil {
+				return err
+			}
+			removed = append(removed, id)
+		}
+		if err := rows.Err(); err != nil {
+			return err
+		}
+		for _, id := range removed {
+			if _, err := tx.ExecContext(ctx, "DELETE FROM runs WHERE id = ?", id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return removed, err
+}
+
 // PutStep saves a step of a run.
 func (s *Store) PutStep(ctx context.Context, v Step) error {
 	_, err := s.exec(ctx, "save step "+v.Name+" of run "+v.Run, `INSERT INTO run_steps(run, name, ordinal, doc) VALUES(?, ?, ?, ?)

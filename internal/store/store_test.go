@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -298,5 +299,42 @@ func TestNewerFileIsRefused(t *testing.T) {
 	wantKind(t, err, dr.KindConflict, "999")
 	if _, err := store.Open(t.Context(), filepath.Join(t.TempDir(), "no", "s.db"), store.Options{}); dr.KindOf(err) != dr.KindUnavailable {
 		t.Fatalf("got %v", err)
+	}
+}
+
+func TestPruneRuns(t *testing.T) {
+	s, ctx := configured(t, filepath.Join(t.TempDir(), "s.db")), t.Context()
+	same := func(*store.Protection) error { return nil }
+	add := func(id, group string, requested, ended int64) {
+		t.Helper()
+		r := store.Run{ID: id, Group: group, State: store.RunSucceeded, Requested: time.Unix(requested, 0)}
+		if ended > 0 {
+			r.Ended = time.Unix(ended, 0)
+		}
+		must(t, s.CreateRun(ctx, r, same))
+	}
+	for i, id := range []string{"failover", "served", "old", "older", "newest"} {
+		add(id, "shop", int64(10+i), int64(20+i))
+	}
+	add("clone1", "", 1, 2)
+	add("clone2", "", 3, 0)
+	must(t, s.PutStep(ctx, store.Step{Run: "old", Name: "a"}))
+	must(t, s.PutExports(ctx, []store.Export{{Run: "served", Disk: dr.DiskID{Machine: "db", Disk: "data"}}}))
+	_, err := s.ChangeProtection(ctx, "shop", func(p *store.Protection) error { p.Run = "failover"; return nil })
+	must(t, err)
+	if removed, err := s.PruneRuns(ctx, time.Unix(2, 0), 1); err != nil || len(removed) != 0 {
+		t.Fatalf("removed %v, %v: nothing had ended before", removed, err)
+	}
+	removed, err := s.PruneRuns(ctx, time.Unix(1000, 0), 1)
+	must(t, err)
+	slices.Sort(removed)
+	if want := []string{"clone1", "old", "older"}; !slices.Equal(removed, want) {
+		t.Errorf("removed %v, want %v", removed, want)
+	}
+	if steps, err := s.Steps(ctx, "old"); err != nil || len(steps) != 0 {
+		t.Errorf("steps of a removed run: %v, %v", steps, err)
+	}
+	if _, err := s.Run(ctx, "failover"); err != nil {
+		t.Error(err)
 	}
 }
