@@ -58,6 +58,7 @@ type Options struct {
 	Sites      func(ctx context.Context, name string) (site.Driver, error)
 	Vaults     func(ctx context.Context, name string) (Vault, error)
 	Replicator Replicator
+	Extensions Extensions // for plans that restore extensions; may be nil
 
 	Holder string // names this controller in vaults; the same after a restart
 	Now    func() time.Time

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"time"
 
+	"understudy/internal/dr"
 	"understudy/internal/store"
 )
 
@@ -21,6 +22,9 @@ type Result struct {
 	Independent time.Time `json:"independent,omitzero"`
 	// Restored says that a planned failover that failed gave production back to the source.
 	Restored bool `json:"restored,omitempty"`
+
+	Actions    []ActionResult       `json:"actions,omitempty"` // of the plan
+	Extensions []dr.ExtensionResult `json:"extensions,omitempty"`
 }
 
 // LiveSince is when the first machine was started, or zero.
