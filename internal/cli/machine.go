@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -50,17 +51,18 @@ func (a *App) machineListCommand() *cobra.Command {
 	cmd := &cobra.Command{
 		Use: "list [--site SITE]", Short: "List machines of one site, or of all", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list, err := a.machines(cmd, site)
-			if err != nil {
-				return err
+			list, silent := a.machines(cmd, site)
+			if len(list) == 0 && silent != nil {
+				return silent
 			}
-			return out.List(a.Printer, list, func(m placed) string { return m.Name }, "no machines",
+			err := out.List(a.Printer, list, func(m placed) string { return m.Name }, "no machines",
 				out.Col("SITE", func(m placed) string { return m.Site }),
 				out.Col("NAME", func(m placed) string { return m.Name }),
 				out.Column[placed]{Title: "POWER", Text: func(m placed) string { return string(m.Power) }, Style: powerStyle},
 				out.Num("CPUS", func(m placed) string { return number(m.CPUs) }),
 				out.Num("MEMORY", func(m placed) string { return mebibytes(m.MemoryMiB) }),
 				out.Col("DISKS", func(m placed) string { return disksText(m.Disks) }))
+			return errors.Join(err, silent)
 		},
 	}
 	cmd.Flags().StringVar(&site, "site", "", "only this site")
@@ -98,7 +100,8 @@ func disksText(disks []dr.Disk) string {
 	return strings.Join(list, ", ")
 }
 
-// machines lists the machines of a site, or of all sites. A site that does not answer is said and passed over.
+// machines lists the machines of a site, or of all sites. It lists the others when a site does not answer, and returns
+// an error of the first kind met that names all which do not.
 func (a *App) machines(cmd *cobra.Command, site string) ([]placed, error) {
 	api, err := a.client()
 	if err != nil {
@@ -116,31 +119,32 @@ func (a *App) machines(cmd *cobra.Command, site string) ([]placed, error) {
 		}
 	}
 	var list []placed
+	var silent error
 	for _, name := range names {
 		there, err := api.Machines(cmd.Context(), name)
 		if err != nil {
 			if site != "" || cmd.Context().Err() != nil {
 				return nil, err
 			}
-			fmt.Fprintf(a.Err, "understudy: site %s: %v\n", name, err)
+			silent = errors.Join(silent, fmt.Errorf("site %s: %w", name, err))
 			continue
 		}
 		for _, m := range there {
 			list = append(list, placed{name, m})
 		}
 	}
-	return list, nil
+	return list, silent
 }
 
 // findMachine finds a machine by name at a site, or anywhere when that is not ambiguous.
 func (a *App) findMachine(cmd *cobra.Command, site, name string) (placed, error) {
-	list, err := a.machines(cmd, site)
-	if err != nil {
-		return placed{}, err
-	}
+	list, silent := a.machines(cmd, site)
 	list = slices.DeleteFunc(list, func(m placed) bool { return m.Name != name })
 	switch len(list) {
 	case 0:
+		if silent != nil {
+			return placed{}, silent
+		}
 		return placed{}, dr.WithHint(fmt.Errorf("no machine %s", name), dr.KindNotFound, "understudy machine list")
 	case 1:
 		return list[0], nil

@@ -66,7 +66,7 @@ func (a *App) siteAddCommand() *cobra.Command {
 			}
 			added, err := api.AddSite(cmd.Context(), s)
 			if err != nil {
-				return fmt.Errorf("add site %s: %w", s.Name, err)
+				return err
 			}
 			return a.printSite(added)
 		},
@@ -119,7 +119,7 @@ func (a *App) siteShowCommand() *cobra.Command {
 			}
 			s, err := api.Site(cmd.Context(), args[0])
 			if err != nil {
-				return fmt.Errorf("show site %s: %w", args[0], err)
+				return err
 			}
 			return a.printSite(s)
 		},
@@ -135,7 +135,7 @@ func (a *App) siteRemoveCommand() *cobra.Command {
 				return err
 			}
 			if err := api.RemoveSite(cmd.Context(), args[0]); err != nil {
-				return fmt.Errorf("remove site %s: %w", args[0], err)
+				return err
 			}
 			a.Note("forgot site %s; its machines stay as they are", args[0])
 			return nil

@@ -298,7 +298,7 @@ func (a *App) vaultAddCommand() *cobra.Command {
 			}
 			added, err := api.AddVault(cmd.Context(), v)
 			if err != nil {
-				return fmt.Errorf("add vault %s: %w", v.Name, err)
+				return err
 			}
 			if added.NewKey {
 				fmt.Fprintf(a.Err, "made the vault and its key:\n  %s\nWithout the key nothing can be recovered. KEEP A COPY of it on another machine.\n", added.KeyFile)
@@ -344,7 +344,7 @@ func (a *App) vaultRemoveCommand() *cobra.Command {
 				return err
 			}
 			if err := api.RemoveVault(cmd.Context(), args[0]); err != nil {
-				return fmt.Errorf("remove vault %s: %w", args[0], err)
+				return err
 			}
 			a.Note("forgot vault %s; its data stays where it is", args[0])
 			return nil
