@@ -44,7 +44,8 @@ type ConsoleReader interface {
 
 // A DiskOpener lets disks of machines that are stopped be read and written.
 type DiskOpener interface {
-	// OpenDisk opens a disk of a stopped machine, also a held one. While it is open the machine does not start.
+	// OpenDisk opens a disk of a stopped machine, also a held one, for one writer or several readers: anything else is
+	// dr.KindConflict. While it is open the machine does not start, nor is it deleted (dr.KindConflict).
 	// What a dead process held open is closed by the next OpenDisk or PowerStart.
 	OpenDisk(ctx context.Context, machine, disk string, write bool) (Disk, error)
 }
@@ -65,7 +66,8 @@ type Disk interface {
 
 // A Preserver can keep the content of a stopped machine's disks while they are written over.
 type Preserver interface {
-	// Preserve keeps the disks' content: later writes go to layers over it. It is idempotent.
+	// Preserve keeps the content of the disks of a stopped machine: later writes go to layers over it. It is idempotent,
+	// survives starts and stops of the machine, and change tracking may begin anew with it.
 	Preserve(ctx context.Context, machine string) error
 	// Settle ends that: what was written becomes the disks' content (accept), also while the machine runs, or, for a
 	// stopped machine, the disks are as they were. Without Preserve it does nothing. It is idempotent.

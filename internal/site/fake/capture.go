@@ -29,6 +29,7 @@ func (s *Site) Capture(ctx context.Context, req site.CaptureRequest) (site.Captu
 			return nil, fmt.Errorf("capture: %w", err)
 		}
 		def := clone(m.def)
+		def.Owner = ""
 		slices.SortFunc(def.Disks, func(a, b dr.Disk) int {
 			return dr.DiskID{Machine: name, Disk: a.Name}.Compare(dr.DiskID{Machine: name, Disk: b.Name})
 		})
@@ -111,13 +112,15 @@ func (c *capture) loosen() {
 	}
 }
 
-// Restart forgets every open capture without an end, as the death of the controller does. The next capture settles
-// what is left, as on a real site.
+// Restart forgets every open capture without an end and closes every open disk, as the death of the controller does.
+// The next capture settles what is left, as on a real site.
 func (s *Site) Restart() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.life++
 	for _, m := range s.machines {
 		for _, d := range m.disks {
+			d.readers, d.writer = 0, false
 			for _, t := range d.tracks {
 				if t.open != nil {
 					t.open.loose = true

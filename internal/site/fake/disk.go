@@ -23,6 +23,9 @@ type view struct {
 type disk struct {
 	view
 	tracks map[string]*track
+
+	readers int  // openers
+	writer  bool // one who writes
 }
 
 // track is what changed since a committed capture.
@@ -95,6 +98,32 @@ func (d *disk) write(off int64, p []byte) error {
 		}
 		off += int64(n)
 		p = p[n:]
+	}
+	return nil
+}
+
+// zero makes a range read as zeros. Whole blocks give their space back.
+func (d *disk) zero(off, n int64) error {
+	if off < 0 || n < 0 || off+n > d.size {
+		return fmt.Errorf("%d zero bytes at %d: outside of %d bytes", n, off, d.size)
+	}
+	for n > 0 {
+		k, in := off/dr.BlockSize, off%dr.BlockSize
+		part := min(n, dr.BlockSize-in)
+		switch {
+		case part < dr.BlockSize:
+			if err := d.write(off, make([]byte, part)); err != nil {
+				return err
+			}
+		case d.base == nil:
+			delete(d.blocks, k)
+		default:
+			d.blocks[k] = nil
+		}
+		for _, t := range d.tracks {
+			t.dirty[k] = true
+		}
+		off, n = off+part, n-part
 	}
 	return nil
 }
@@ -202,6 +231,9 @@ func (c *diskCapture) extents(ctx context.Context) ([]dr.Extent, error) {
 	}
 	var next int64
 	for _, k := range slices.Sorted(maps.Keys(c.view.blocks)) {
+		if c.view.blocks[k] == nil {
+			continue
+		}
 		if gap := (k - next) * dr.BlockSize; gap > 0 {
 			out = append(out, dr.Extent{Offset: next * dr.BlockSize, Length: gap, Zero: true})
 		}

@@ -47,9 +47,12 @@ type Site struct {
 	// OpenSource opens the NBD URI of a provisioned disk. Without it such a disk reads as zeros where it was not
 	// written. Set it before use.
 	OpenSource func(uri string) (io.ReaderAt, error)
+	// Exec runs a program in a running machine for Command. Set it before use.
+	Exec func(ctx context.Context, machine string, c site.Command) (site.CommandResult, error)
 
 	mu       sync.Mutex
 	machines map[string]*machine
+	life     int // counts restarts: a disk that was opened in an earlier life is closed
 	faults   map[Op][]error
 	hooks    map[Op]func()
 	calls    map[Op]int
@@ -61,6 +64,8 @@ type machine struct {
 	held        string
 	isHeld      bool
 	provisioned *site.ProvisionRequest
+	console     []byte
+	kept        map[string]view // the disks' former content, by name; nil without Preserve
 }
 
 // New makes an empty site.
@@ -255,7 +260,7 @@ func (s *Site) Provision(ctx context.Context, req site.ProvisionRequest) error {
 		return dr.WithHint(fmt.Errorf("provision %s: the machine exists", name), dr.KindConflict, "delete the machine")
 	}
 	m := s.newMachine(req.Machine)
-	m.def.Power = dr.PowerOff
+	m.def.Power, m.def.Owner = dr.PowerOff, req.Owner
 	for name, uri := range req.Sources {
 		d := m.disks[name]
 		if d == nil {
@@ -280,6 +285,7 @@ func same(a, b site.ProvisionRequest) bool {
 	a.Sources, b.Sources = nil, nil
 	a.Machine, b.Machine = clone(a.Machine), clone(b.Machine)
 	a.Machine.Power, b.Machine.Power = "", ""
+	a.Machine.Owner, b.Machine.Owner = "", ""
 	return reflect.DeepEqual(a, b)
 }
 
@@ -300,6 +306,9 @@ func (s *Site) Power(ctx context.Context, name string, action site.PowerAction) 
 	}
 	switch action {
 	case site.PowerStart:
+		if err := m.unopened("start"); err != nil {
+			return err
+		}
 		if m.isHeld {
 			return dr.WithHint(fmt.Errorf("start %s: held: %s", name, m.held), dr.KindFenced, "release the machine first")
 		}
@@ -369,6 +378,9 @@ func (s *Site) Delete(ctx context.Context, name string) error {
 	if m.provisioned == nil {
 		return dr.WithHint(fmt.Errorf("delete %s: Understudy did not create it", name), dr.KindConflict, "remove it by hand if that is meant")
 	}
+	if err := m.unopened("delete"); err != nil {
+		return err
+	}
 	delete(s.machines, name)
 	return nil
 }
@@ -399,6 +411,7 @@ func clone(m dr.Machine) dr.Machine {
 		m.NICs[i].Forwards = slices.Clone(m.NICs[i].Forwards)
 	}
 	m.Tags = maps.Clone(m.Tags)
+	m.Extensions = slices.Clone(m.Extensions)
 	return m
 }
 
