@@ -26,6 +26,7 @@ import (
 	"understudy/internal/replicate"
 	"understudy/internal/site"
 	"understudy/internal/store"
+	"understudy/internal/vault/blob"
 )
 
 // Files in the data folder.
@@ -47,6 +48,8 @@ type Config struct {
 	// SitePresent, when set, says why a site that was added before is not there now, such as a folder that is not
 	// mounted. It is not opened then: a driver would begin an empty site in its place.
 	SitePresent func(dr.Site) error
+	// OpenStore opens the store of a vault, and makes it with create; registry.Blob when nil.
+	OpenStore func(vaultURL string, create bool) (blob.Store, error)
 
 	// ReconcileEvery is how often held machines are looked after; 0 means 5 s.
 	ReconcileEvery time.Duration
@@ -88,7 +91,7 @@ func Open(ctx context.Context, cfg Config) (_ *Controller, err error) {
 	}
 	c := &Controller{
 		cfg: cfg, log: cfg.Logger, lost: make(chan error, 1),
-		opener:  keyring.Opener{Homes: cfg.Homes, Now: cfg.Now, Logger: cfg.Logger},
+		opener:  keyring.Opener{Homes: cfg.Homes, Now: cfg.Now, Logger: cfg.Logger, Store: cfg.OpenStore},
 		drivers: map[string]site.Driver{}, vaults: map[string]*keyring.Opened{},
 	}
 	if cfg.OpenSite == nil {

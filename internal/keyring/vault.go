@@ -16,6 +16,7 @@ import (
 	"understudy/internal/dr"
 	"understudy/internal/registry"
 	"understudy/internal/vault"
+	"understudy/internal/vault/blob"
 )
 
 // A Place says where a vault is and what opens it.
@@ -37,6 +38,15 @@ type Opener struct {
 	Homes  Homes
 	Now    func() time.Time
 	Logger *slog.Logger
+	// Store opens the store of a vault, and makes it with create; registry.Blob when nil.
+	Store func(vaultURL string, create bool) (blob.Store, error)
+}
+
+func (o Opener) store(vaultURL string, create bool) (blob.Store, error) {
+	if o.Store != nil {
+		return o.Store(vaultURL, create)
+	}
+	return registry.Blob(vaultURL, create)
 }
 
 // Opened is an open vault and what was found on the way.
@@ -50,7 +60,7 @@ type Opened struct {
 
 // Open opens the vault at a place, with its key where there is one.
 func (o Opener) Open(ctx context.Context, p Place) (*Opened, error) {
-	store, err := registry.Blob(p.URL, false)
+	store, err := o.store(p.URL, false)
 	if err != nil {
 		return nil, fmt.Errorf("open vault %s: %w", p, err)
 	}
@@ -101,7 +111,7 @@ func (o Opener) Create(ctx context.Context, p Place) (*Opened, error) {
 			return nil, err
 		}
 	}
-	store, err := registry.Blob(p.URL, true)
+	store, err := o.store(p.URL, true)
 	if err != nil {
 		return nil, fmt.Errorf("make vault %s: %w", p, err)
 	}
