@@ -170,6 +170,7 @@ type RecoveryPoint struct {
 	Size     int64       `json:"size"`    // virtual size of all its disks
 	Base     bool        `json:"base,omitempty"`
 	Position Position    `json:"position"`
+	Names    []string    `json:"names,omitempty"` // given by people; a point with a name is not subject to retention
 }
 
 // A Policy says how often a group is captured and how long its recovery points are kept.

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"time"
 
 	"understudy/internal/dr"
 	"understudy/internal/replicate/hashmap"
@@ -193,10 +195,14 @@ func (cy *cycle) closeMaps() error {
 
 // description is a digest of what the machines look like, without what changes by itself.
 func (cy *cycle) description() ([]byte, error) {
-	machines := cy.view.Machines()
-	plain := make([]dr.Machine, len(machines))
-	for i, m := range machines {
-		m.Power = ""
+	plain := make([]dr.Machine, len(cy.machines))
+	for i, m := range cy.machines {
+		m.Power, m.Owner = "", ""
+		m.Extensions = slices.Clone(m.Extensions)
+		for j := range m.Extensions {
+			e := &m.Extensions[j]
+			e.Status, e.Heartbeat, e.Message = "", time.Time{}, ""
+		}
 		plain[i] = m
 	}
 	data, err := json.Marshal(plain)

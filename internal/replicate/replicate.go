@@ -21,6 +21,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -45,6 +46,9 @@ type Cycler struct {
 	Dir    string // local state: hash maps and seed journals, one folder per group
 	Now    func() time.Time
 	Logger *slog.Logger
+	// Describe, when set, adds to the description of captured machines what the site does not know of them. It is called
+	// once per capture, and must be quick.
+	Describe func([]dr.Machine) []dr.Machine
 }
 
 // CycleOptions are the options of one cycle.
@@ -109,7 +113,10 @@ func (c *Cycler) cycle(ctx context.Context, lease *vault.Lease, g dr.Group, o Cy
 	if err != nil {
 		return res, fmt.Errorf("capture: %w", err)
 	}
-	cy.view = view
+	cy.view, cy.machines = view, view.Machines()
+	if c.Describe != nil {
+		cy.machines = c.Describe(slices.Clone(cy.machines))
+	}
 	res, err = cy.run(ctx)
 	res.Instant, res.Paused = view.Time(), view.Paused()
 	// What was stored must be dropped from tracking, and what was not must be put back, even when the caller gave up.
@@ -153,7 +160,9 @@ type cycle struct {
 	head  vault.Head
 	lease *vault.Lease
 	view  site.Capture
-	maps  map[dr.DiskID]*hashmap.Map
+	// machines are those of the view, as described in full.
+	machines []dr.Machine
+	maps     map[dr.DiskID]*hashmap.Map
 	// rebuilt says why hash maps had to be made anew from the vault.
 	rebuilt string
 	meter   meter
@@ -210,7 +219,7 @@ func (cy *cycle) run(ctx context.Context) (res Result, err error) {
 
 func (cy *cycle) begin(ctx context.Context, seed bool) (*vault.Writer, error) {
 	spec := vault.Spec{
-		CaptureID: cy.id, Time: cy.view.Time(), Kind: cy.view.Consistency(), Machines: cy.view.Machines(),
+		CaptureID: cy.id, Time: cy.view.Time(), Kind: cy.view.Consistency(), Machines: cy.machines,
 	}
 	if !seed {
 		w, err := cy.Vault.BeginDelta(ctx, cy.lease, spec)

@@ -274,3 +274,32 @@ func TestCancelledCycleForgetsNothing(t *testing.T) {
 	}
 	r.check()
 }
+
+func TestDescribeAddsToMachines(t *testing.T) {
+	r := newRig(t, mem.New())
+	r.write(diskDB, 0, 4096)
+	agent := dr.Extension{Name: "metrics", Version: "1", Status: dr.ExtensionHealthy, Heartbeat: time.Now()}
+	r.cycler.Describe = func(machines []dr.Machine) []dr.Machine {
+		machines[0].Extensions = []dr.Extension{agent}
+		return machines
+	}
+	r.cycle()
+	agent.Heartbeat = time.Now().Add(time.Minute)
+	agent.Status, agent.Message = dr.ExtensionUnresponsive, "late"
+	if res := r.cycle(); res.Kind != KindUnchanged {
+		t.Errorf("a heartbeat made a point: %+v", res)
+	}
+	agent.Version = "2"
+	res := r.cycle()
+	if res.Point == nil {
+		t.Fatalf("a new version made no point: %+v", res)
+	}
+	p, err := r.cycler.Vault.OpenPoint(t.Context(), "shop", res.Point.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	if e := p.Machines()[0].Extensions; len(e) != 1 || e[0].Version != "2" {
+		t.Errorf("the point describes %+v", e)
+	}
+}

@@ -59,6 +59,11 @@ func (v *Vault) compact(ctx context.Context, l *Lease, keep []dr.Tier) (s Compac
 	for _, p := range survivors {
 		kept[p.Position] = true
 	}
+	for _, p := range points {
+		if len(p.Names) > 0 {
+			kept[p.Position] = true
+		}
+	}
 	s.Points, s.Dropped = len(kept), len(points)-len(kept)
 
 	live, err := v.mergeAll(ctx, l, w, kept, &s)

@@ -255,10 +255,17 @@ func (w *view) points() []dr.RecoveryPoint {
 	var points []dr.RecoveryPoint
 	for _, p := range w.position {
 		if !w.retired[p.ID()] {
-			points = append(points, w.best[p].point())
+			points = append(points, w.info(p))
 		}
 	}
 	return points
+}
+
+// info describes the point at a position.
+func (w *view) info(p dr.Position) dr.RecoveryPoint {
+	info := w.best[p].point()
+	info.Names = w.marks.namesOf(info.ID)
+	return info
 }
 
 // find returns the position with an ID. A position that cannot be opened is dr.KindCorrupt, saying what spoils it.
@@ -325,7 +332,7 @@ func (v *Vault) Head(ctx context.Context, group string) (Head, error) {
 	if o == nil {
 		return Head{}, dr.WithHint(fmt.Errorf("group %s has no recovery point", group), dr.KindNotFound, "")
 	}
-	return Head{Point: o.point(), CaptureID: o.header.Capture, Known: o.header.Known}, nil
+	return Head{Point: w.info(o.to), CaptureID: o.header.Capture, Known: o.header.Known}, nil
 }
 
 // Points lists the recovery points of a group, ascending by position. It needs no identity.
@@ -335,49 +342,4 @@ func (v *Vault) Points(ctx context.Context, group string) ([]dr.RecoveryPoint, e
 		return nil, err
 	}
 	return w.points(), nil
-}
-
-// FindPoint finds a point by "latest", its ID, or a time (RFC 3339, or local "2006-01-02 15:04[:05]"): the newest
-// point, by position, at or before it.
-func (v *Vault) FindPoint(ctx context.Context, group, sel string) (dr.RecoveryPoint, error) {
-	w, err := v.scan(ctx, group)
-	if err != nil {
-		return dr.RecoveryPoint{}, err
-	}
-	points := w.points()
-	if sel == "latest" {
-		if len(points) == 0 {
-			return dr.RecoveryPoint{}, dr.WithHint(fmt.Errorf("group %s has no recovery point", group), dr.KindNotFound, "")
-		}
-		return points[len(points)-1], nil
-	}
-	if at, ok := parseTime(sel); ok {
-		for _, p := range slices.Backward(points) {
-			if !p.Time.After(at) {
-				return p, nil
-			}
-		}
-		return dr.RecoveryPoint{}, dr.WithHint(fmt.Errorf("group %s has no point at or before %s", group, sel), dr.KindNotFound, "`understudy points list` shows them")
-	}
-	if _, ok := parsePosition(sel); !ok {
-		return dr.RecoveryPoint{}, dr.WithHint(fmt.Errorf("point %.80q is no ID, no time and not `latest`", sel), dr.KindInvalid,
-			"`understudy points list` shows the IDs; a time is like 2006-01-02 15:04 or 2006-01-02T15:04:05Z")
-	}
-	p, err := w.find(sel)
-	if err != nil {
-		return dr.RecoveryPoint{}, err
-	}
-	return w.best[p].point(), nil
-}
-
-func parseTime(s string) (time.Time, bool) {
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
-		return t, true
-	}
-	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04"} {
-		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
-			return t, true
-		}
-	}
-	return time.Time{}, false
 }

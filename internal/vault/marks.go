@@ -18,7 +18,17 @@ type marks struct {
 	Batches []markBatch `json:"batches,omitempty"`
 	Retired []string    `json:"retired,omitempty"` // IDs of points that are not listed, though others are still made of them
 
+	// Names that keep points from being retired or merged away. They are here, and not in an object of their own, so that
+	// of a name given and a compaction that drops the point at the same moment one fails.
+	Names []markName `json:"names,omitempty"`
+
 	tag string
+}
+
+type markName struct {
+	Name  string    `json:"name"`
+	Point string    `json:"point"` // ID
+	Time  time.Time `json:"time"`  // when it was given
 }
 
 type markBatch struct {
@@ -59,7 +69,7 @@ func (v *Vault) writeMarks(ctx context.Context, group string, m *marks) error {
 
 // add marks objects and retires points as far as there is room, and reports whether anything changed.
 func (m *marks) add(now time.Time, objects, retired []string) bool {
-	size := 256
+	size := 256 + maxName*4*len(m.Names)
 	for _, b := range m.Batches {
 		size += 64
 		for _, o := range b.Objects {

@@ -58,7 +58,7 @@ func (v *Vault) openPoint(ctx context.Context, group, id string) (*Point, error)
 	if err != nil {
 		return nil, err
 	}
-	return v.openPath(ctx, group, w.best[at].point(), w.path(at), listed)
+	return v.openPath(ctx, group, w.info(at), w.path(at), listed)
 }
 
 // openPath pins and opens the objects that a position is made of, newest first.
