@@ -53,7 +53,9 @@ func (w *view) choose(sel string) (dr.RecoveryPoint, error) {
 			func(p dr.RecoveryPoint) bool { return p.Kind == dr.ApplicationConsistent })
 	case LatestFilesystem:
 		return newest("take another point, or have such points made: understudy policy set --app-every 1h", "file-system-consistent recovery point",
-			func(p dr.RecoveryPoint) bool { return p.Kind == dr.FilesystemConsistent || p.Kind == dr.ApplicationConsistent })
+			func(p dr.RecoveryPoint) bool {
+				return p.Kind == dr.FilesystemConsistent || p.Kind == dr.ApplicationConsistent
+			})
 	}
 	if at, ok := parseTime(sel); ok {
 		return newest(list, "point at or before "+sel, func(p dr.RecoveryPoint) bool { return !p.Time.After(at) })
