@@ -48,6 +48,7 @@ const (
 	ExtensionRestored       RestoreOutcome = "restored"
 	ExtensionAlreadyHealthy RestoreOutcome = "already-healthy"
 	ExtensionNotRestored    RestoreOutcome = "failed"
+	ExtensionReady          RestoreOutcome = "ready" // rehearsed: what a restoration needs is there
 )
 
 // An ExtensionResult reports on one extension of one machine.
