@@ -76,6 +76,7 @@ func assemble(ctx context.Context, p parts, program string) (tree, error) {
 		return nil, err
 	}
 	t.file("bin/shop", 0o755, b)
+	t.link("bin/metrics-agent", "shop")
 	if b, err = readPart(p.root, "bin/busybox"); err != nil {
 		return nil, err
 	}

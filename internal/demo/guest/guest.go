@@ -32,7 +32,7 @@ const format = "1"
 
 const stampFile = "stamp"
 
-//go:embed *.go init.sh shutdown.sh shop/*.go cmd/shop/*.go
+//go:embed *.go init.sh shutdown.sh shop/*.go metrics/*.go cmd/shop/*.go
 var inputs embed.FS
 
 // Built reports whether dir holds a guest of this version of the program.

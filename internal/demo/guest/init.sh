@@ -104,6 +104,8 @@ none) ;;
 *) say "role=$role is not known" ;;
 esac
 echo $! >/run/role.pid
+# What was installed on the data disk starts wherever that is, whether or not anybody there knows it.
+if [ -e /data/metrics-agent/settings.json ]; then metrics-agent run >/dev/null 2>&1 & fi
 acpid -d >/dev/null 2>&1 &
 
 # The first process must not end, and it buries the dead.

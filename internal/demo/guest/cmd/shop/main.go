@@ -4,6 +4,9 @@
 //	shop web -db ADDR -dir DIR -listen ADDR       serve the newest record over HTTP
 //	shop check FILE                               verify every record of a log
 //	shop scribble -disk DEVICE -interval D        overwrite random blocks of a raw disk
+//
+// Under the name metrics-agent it is the demonstration's extension: `metrics-agent run`, and its handlers detect, status,
+// install and remove. One program for both halves what the guest loads.
 package main
 
 import (
@@ -18,10 +21,18 @@ import (
 	"strings"
 	"time"
 
+	"understudy/internal/demo/guest/metrics"
 	"understudy/internal/demo/guest/shop"
 )
 
 func main() {
+	if filepath.Base(os.Args[0]) == metrics.Name {
+		if err := agent(context.Background(), os.Args[1:]); err != nil {
+			fmt.Fprintln(os.Stderr, metrics.Name+":", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if err := run(context.Background(), os.Args[1:]); err != nil {
 		fmt.Println("understudy-guest: shop:", err)
 		os.Exit(1)
@@ -54,6 +65,18 @@ func run(ctx context.Context, args []string) error {
 		return shop.Scribble(ctx, *disk, *interval)
 	}
 	return fmt.Errorf("unknown command %q", args[0])
+}
+
+// agent runs the metrics agent or one of its handlers.
+func agent(ctx context.Context, args []string) error {
+	if len(args) != 1 {
+		return errors.New("usage: metrics-agent run|detect|status|install|remove")
+	}
+	a := metrics.Agent{Dir: "/data/" + metrics.Name, PIDFile: "/run/" + metrics.Name + ".pid", Program: []string{"/bin/" + metrics.Name, "run"}}
+	if args[0] == "run" {
+		return a.Run(ctx)
+	}
+	return a.Handle(args[0], os.Stdin, os.Stdout)
 }
 
 func serveDB(ctx context.Context, dir, listen, fsck string, interval time.Duration) error {
