@@ -83,6 +83,13 @@ func (s *Site) AddMachine(m dr.Machine) {
 	s.machines[m.Name] = s.newMachine(m)
 }
 
+// RemoveMachine removes a machine, as an administrator does.
+func (s *Site) RemoveMachine(name string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	delete(s.machines, name)
+}
+
 func (s *Site) newMachine(def dr.Machine) *machine {
 	m := &machine{def: clone(def), disks: map[string]*disk{}}
 	m.def.Provider = "fake"
@@ -258,6 +265,11 @@ func (s *Site) Provision(ctx context.Context, req site.ProvisionRequest) error {
 			return nil
 		}
 		return dr.WithHint(fmt.Errorf("provision %s: the machine exists", name), dr.KindConflict, "delete the machine")
+	}
+	for _, d := range req.Machine.Disks {
+		if req.Sources[d.Name] == "" && d.Format != "" && d.Format != "raw" && d.Format != "qcow2" {
+			return dr.WithHint(fmt.Errorf("provision %s: disk %s: no format %q", name, d.Name, d.Format), dr.KindInvalid, "use raw or qcow2")
+		}
 	}
 	m := s.newMachine(req.Machine)
 	m.def.Power, m.def.Owner = dr.PowerOff, req.Owner
