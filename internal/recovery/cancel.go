@@ -27,7 +27,7 @@ func (r *Recovery) Cancel(ctx context.Context, id, reason string) error {
 			return fmt.Errorf("cancel %s: %w", run.ID, err)
 		}
 	}
-	if run.Kind != KindTest && !res.Healthy.IsZero() {
+	if !rehearses(run.Kind) && !res.Healthy.IsZero() {
 		return dr.WithHint(fmt.Errorf("cancel %s: the group is failed over, only its disks are still being copied", run.ID), dr.KindConflict,
 			"understudy run watch "+run.ID)
 	}

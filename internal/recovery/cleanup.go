@@ -18,7 +18,7 @@ func (r *Recovery) cleanupKind() kind {
 
 // settleCleanup ends a test failover. That counts as a drill from here on.
 func settleCleanup(o outcome, prot *store.Protection) error {
-	if o.input.OfKind != KindTest {
+	if !rehearses(o.input.OfKind) {
 		return nil
 	}
 	if o.state != store.RunSucceeded {

@@ -15,8 +15,9 @@ import (
 type Request struct {
 	Kind  string
 	Group string
-	Point string // failovers: "latest" (when empty), an ID or a time
-	By    string // who asks
+	Point string     // failovers: "latest" (when empty), an ID or a time
+	By    string     // who asks
+	Drill *DrillSpec // drills: how
 	// FailedAt is when the source failed, if known: the achieved RPO is measured from it. Zero: now.
 	FailedAt time.Time
 }
@@ -34,21 +35,22 @@ type Input struct {
 	Requested time.Time          `json:"requested"`
 	FailedAt  time.Time          `json:"failedAt,omitzero"`
 	// Of is the run that a clean-up or commit is about, or the failover that a failover starts over.
-	Of     string `json:"of,omitempty"`
-	OfKind string `json:"ofKind,omitempty"`
+	Of     string     `json:"of,omitempty"`
+	OfKind string     `json:"ofKind,omitempty"`
+	Drill  *DrillSpec `json:"drill,omitempty"`
 	// Change says that the group is failed over already and another recovery point is wanted.
 	Change bool `json:"change,omitempty"`
 }
 
 func (p Input) failsOver() bool {
-	return p.Kind == KindTest || p.Kind == KindFailover || p.Kind == KindPlanned
+	return rehearses(p.Kind) || p.Kind == KindFailover || p.Kind == KindPlanned
 }
 
 func (p Input) validate() error {
 	switch {
 	case p.Target == "":
 		return dr.WithHint(errors.New("the group has no target site"), dr.KindInvalid, "understudy protect "+p.Group+" --target SITE")
-	case p.Target == p.Source && p.Kind != KindTest:
+	case p.Target == p.Source && !rehearses(p.Kind):
 		return dr.WithHint(fmt.Errorf("source and target are both %s", p.Source), dr.KindInvalid, "understudy protect "+p.Group+" --target SITE")
 	case len(p.Machines) == 0:
 		return dr.WithHint(errors.New("the group has no machines"), dr.KindInvalid, "")
@@ -67,7 +69,7 @@ func (p Input) rpo(c chosen) Seconds {
 
 // as is the name of a machine at the target.
 func (p Input) as(machine string) string {
-	if p.Kind == KindTest {
+	if rehearses(p.Kind) {
 		return machine + "-test-" + p.Run
 	}
 	return machine

@@ -41,7 +41,7 @@ func (r *Recovery) provision(ctx context.Context, p Input, name string) error {
 			}
 		}
 		req.Machine.Name, req.Machine.Power = p.as(name), ""
-		if p.Kind == KindTest {
+		if rehearses(p.Kind) {
 			req.Isolation = p.Run
 			// The ports that production uses on this host are not the test's.
 			req.Machine.NICs = slices.Clone(req.Machine.NICs)

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"understudy/internal/dr"
+	"understudy/internal/recovery/drill"
 	"understudy/internal/recovery/engine"
 	"understudy/internal/site"
 	"understudy/internal/store"
@@ -47,6 +48,7 @@ const (
 	KindPlanned  = "planned-failover"
 	KindCommit   = "commit"
 	KindCleanup  = "cleanup"
+	KindDrill    = "drill" // a test failover that takes evidence and cleans up after itself
 )
 
 // Options of a Recovery.
@@ -68,6 +70,11 @@ type Options struct {
 
 	// ShutdownGrace is how long a guest may take to shut down before it is forced; 1 minute when 0.
 	ShutdownGrace time.Duration
+	// EvidenceDir is the folder where drills keep their evidence; none is kept when empty.
+	EvidenceDir string
+	// Replication tells how replication of a group stands, for drills to measure. May be nil.
+	Replication func(ctx context.Context, group string) (drill.Sample, error)
+
 	// SiteTimeout bounds what is asked of a site that may be down; 15 s when 0.
 	SiteTimeout time.Duration
 }
@@ -115,7 +122,8 @@ func New(o Options) *Recovery {
 		Path: o.EnginePath, Logger: o.Logger, Lost: o.Lost, Observe: r.view.observe, Finish: r.finish,
 	})
 	r.kinds = map[string]kind{
-		KindTest: r.testKind(), KindFailover: r.failoverKind(), KindPlanned: r.plannedKind(), KindCommit: r.commitKind(),
+		KindDrill: r.drillKind(),
+		KindTest:  r.testKind(), KindFailover: r.failoverKind(), KindPlanned: r.plannedKind(), KindCommit: r.commitKind(),
 		KindCleanup: r.cleanupKind(),
 	}
 	for name, k := range r.kinds {
@@ -172,7 +180,7 @@ func (r *Recovery) Tidy(ctx context.Context) error {
 	if len(pruned) > 0 {
 		r.o.Logger.Info("removed old runs from the history", "runs", len(pruned))
 	}
-	return errors.Join(err, e)
+	return errors.Join(err, e, r.sweepEvidence(ctx))
 }
 
 // Close interrupts runs, which go on after the next Open, and stops serving.

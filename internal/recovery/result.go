@@ -19,7 +19,8 @@ type Result struct {
 	Source    []SourceResult  `json:"source,omitempty"`
 	Healthy   time.Time       `json:"healthy,omitzero"` // when the last machine was
 	// Independent is when the machines no longer needed the vault.
-	Independent time.Time `json:"independent,omitzero"`
+	Independent time.Time    `json:"independent,omitzero"`
+	Drill       *DrillResult `json:"drill,omitempty"`
 	// Restored says that a planned failover that failed gave production back to the source.
 	Restored bool `json:"restored,omitempty"`
 
