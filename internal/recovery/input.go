@@ -18,6 +18,8 @@ type Request struct {
 	Point string     // failovers: "latest" (when empty), an ID or a time
 	By    string     // who asks
 	Drill *DrillSpec // drills: how
+	// Rehearsal asks extensions only whether they could be restored.
+	Rehearsal bool
 	// FailedAt is when the source failed, if known: the achieved RPO is measured from it. Zero: now.
 	FailedAt time.Time
 }
@@ -38,6 +40,8 @@ type Input struct {
 	Of     string     `json:"of,omitempty"`
 	OfKind string     `json:"ofKind,omitempty"`
 	Drill  *DrillSpec `json:"drill,omitempty"`
+
+	Rehearsal bool `json:"rehearsal,omitempty"`
 	// Change says that the group is failed over already and another recovery point is wanted.
 	Change bool `json:"change,omitempty"`
 }

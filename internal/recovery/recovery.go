@@ -122,8 +122,9 @@ func New(o Options) *Recovery {
 		Path: o.EnginePath, Logger: o.Logger, Lost: o.Lost, Observe: r.view.observe, Finish: r.finish,
 	})
 	r.kinds = map[string]kind{
-		KindDrill: r.drillKind(),
-		KindTest:  r.testKind(), KindFailover: r.failoverKind(), KindPlanned: r.plannedKind(), KindCommit: r.commitKind(),
+		KindExtensions: r.extensionsKind(),
+		KindDrill:      r.drillKind(),
+		KindTest:       r.testKind(), KindFailover: r.failoverKind(), KindPlanned: r.plannedKind(), KindCommit: r.commitKind(),
 		KindCleanup: r.cleanupKind(),
 	}
 	for name, k := range r.kinds {
