@@ -2,6 +2,7 @@ package recovery_test
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -253,7 +254,7 @@ func child(dir string) error {
 		}
 	}
 	o := options(dir, s, v)
-	o.Replicator = noReplication{}
+	o.Replicator, o.EvidenceDir = noReplication{}, filepath.Join(dir, "evidence")
 	o.Sites = func(_ context.Context, name string) (site.Driver, error) {
 		return &dirSite{dir: filepath.Join(dir, name), after: after}, nil
 	}
@@ -266,7 +267,7 @@ func child(dir string) error {
 		return err
 	}
 	if len(runs) == 0 {
-		run, err := r.Start(ctx, recovery.Request{Kind: recovery.KindFailover, Group: "shop"})
+		run, err := r.Start(ctx, recovery.Request{Kind: cmp.Or(os.Getenv("RECOVERY_TEST_KIND"), recovery.KindFailover), Group: "shop"})
 		if err != nil {
 			return err
 		}
