@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
+	"os/exec"
 	"testing"
 
 	"understudy/internal/dr"
@@ -19,8 +21,10 @@ func TestConformance(t *testing.T) {
 		sources := map[string][]byte{}
 		s.OpenSource = func(uri string) (io.ReaderAt, error) { return bytes.NewReader(sources[uri]), nil }
 		s.AddMachine(dr.Machine{Name: "db", Power: dr.PowerOn, Disks: []dr.Disk{{Name: "data", Size: 4 << 20}, {Name: "a-log", Size: 1<<20 + 512}}})
+		s.Exec = execute
+		s.WriteConsole("db", "login: ")
 		return &sitetest.Harness{
-			Driver: s, Machine: "db", Capture: true, Provision: true,
+			Driver: s, Machine: "db", Capture: true, Provision: true, Programs: true, Console: "login:",
 			Write: func(_ testing.TB, id dr.DiskID, off int64, p []byte) { s.WriteDisk(id, off, p) },
 			Source: func(_ testing.TB, content []byte) string {
 				sources["nbd+unix:///x"] = content
@@ -29,6 +33,27 @@ func TestConformance(t *testing.T) {
 			Restart: func(testing.TB) site.Driver { s.Restart(); return s },
 		}
 	})
+}
+
+// execute runs a program on this host as if it were the machine.
+func execute(ctx context.Context, _ string, c site.Command) (site.CommandResult, error) {
+	cmd := exec.CommandContext(ctx, c.Argv[0], c.Argv[1:]...)
+	var out, errs bytes.Buffer
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = bytes.NewReader(c.Stdin), &out, &errs
+	cmd.Env = append(os.Environ(), c.Env...)
+	err := cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case ctx.Err() != nil:
+		return site.CommandResult{}, context.Cause(ctx)
+	case err != nil && !errors.As(err, &exit):
+		return site.CommandResult{}, dr.WithHint(err, dr.KindInvalid, "name a program that exists")
+	}
+	code := cmd.ProcessState.ExitCode()
+	if code < 0 {
+		code = 137
+	}
+	return site.CommandResult{ExitCode: code, Stdout: out.Bytes(), Stderr: errs.Bytes()}, nil
 }
 
 func TestFaults(t *testing.T) {

@@ -27,8 +27,9 @@ const (
 	// agentRetry is how often an agent that does not answer is asked again: bytes sent before it opened its end of the
 	// channel are lost.
 	agentRetry = 500 * time.Millisecond
-	// maxAgentLine bounds an answer, in bytes: guest-exec returns a command's output in one.
-	maxAgentLine = 32 << 20
+	// maxAgentLine bounds an answer, in bytes: guest-exec-status returns all output of a program, which the agent cuts at
+	// 16 MiB each, as base64 in one.
+	maxAgentLine = 48 << 20
 )
 
 // Agent is a connection to the guest agent of a machine. QEMU serves one at a time. It is not safe for concurrent use.

@@ -101,8 +101,7 @@ func formatNode(disk string) string   { return "disk-" + disk }
 func protocolNode(disk string) string { return "file-" + disk }
 func deviceID(disk string) string     { return "dev-" + disk }
 
-// boot adds how the machine starts. Without a kernel it has a screen, because what firmware and boot loaders say is
-// seen nowhere else.
+// boot adds how the machine starts, and the screen on which firmware and boot loaders speak.
 func (l launch) boot(args []string) ([]string, error) {
 	direct := false
 	for _, d := range l.def.Disks {
@@ -114,14 +113,13 @@ func (l launch) boot(args []string) ([]string, error) {
 			args = append(args, "-initrd", d.Path)
 		}
 	}
+	args = append(args, "-vga", "none", "-device", fmt.Sprintf("VGA,addr=%#x", slotVGA))
 	if direct {
-		args = append(args, "-vga", "none")
 		if l.def.Boot.Cmdline != "" {
 			args = append(args, "-append", l.def.Boot.Cmdline)
 		}
 		return args, nil
 	}
-	args = append(args, "-vga", "none", "-device", fmt.Sprintf("VGA,addr=%#x", slotVGA))
 	if l.def.Boot.Firmware != "uefi" {
 		return args, nil
 	}

@@ -1,15 +1,11 @@
 package qemu
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"sync"
 	"time"
 
@@ -37,13 +33,16 @@ type still struct {
 	ended  sync.WaitGroup // waits for the goroutine that gives the lock back
 }
 
-func (s *still) prepare(context.Context) error {
+func (s *still) prepare(ctx context.Context) error {
 	s.ctx, s.cancel = context.WithCancelCause(context.Background())
 	if err := s.m.forgetCapture(); err != nil { // QEMU ended during one
 		return fmt.Errorf("machine %s: %w", s.m.name, err)
 	}
 	records := s.m.readRecords(s.req.Group)
 	since := records[s.req.Since]
+	if err := s.m.unopened(ctx, "capture", writers); err != nil {
+		return err
+	}
 	s.def = s.m.def()
 	s.def.Power = dr.PowerOff
 	s.now = record{Disks: map[string]diskRecord{}}
@@ -100,14 +99,12 @@ func (s *still) open(context.Context) error {
 	return nil
 }
 
-func (s *still) clean() bool                  { return true }
-func (s *still) build(context.Context) error  { return nil }
-func (s *still) freeze(context.Context) error { return nil }
-func (s *still) thaw(context.Context) error   { return nil }
-func (s *still) stop(context.Context) error   { return nil }
-func (s *still) mark(context.Context) error   { return nil }
-func (s *still) cont(context.Context) error   { return nil }
-func (s *still) paused() time.Duration        { return 0 }
+func (s *still) clean() bool                 { return true }
+func (s *still) build(context.Context) error { return nil }
+func (s *still) stop(context.Context) error  { return nil }
+func (s *still) mark(context.Context) error  { return nil }
+func (s *still) cont(context.Context) error  { return nil }
+func (s *still) paused() time.Duration       { return 0 }
 
 func (s *still) machine() dr.Machine {
 	def := cloneMachine(s.def)
@@ -170,8 +167,7 @@ type stillDisk struct {
 	unchanged bool
 
 	mu     sync.Mutex
-	client *nbd.Client
-	cmd    *exec.Cmd
+	server *imageServer
 }
 
 func (d *stillDisk) ID() dr.DiskID { return dr.DiskID{Machine: d.s.m.name, Disk: d.disk.Name} }
@@ -204,68 +200,32 @@ func (d *stillDisk) ReadAt(p []byte, off int64) (int, error) {
 	return readDisk(c, d.ID(), d.disk.Size, p, off, func() error { return context.Cause(d.s.ctx) })
 }
 
-// open starts qemu-nbd, which ends with its only client's connection, whatever becomes of this controller.
+// open serves the image, once.
 func (d *stillDisk) open() (*nbd.Client, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.client != nil {
-		return d.client, nil
+	if d.server != nil {
+		return d.server.client, nil
 	}
 	if d.s.ctx.Err() != nil {
 		return nil, fmt.Errorf("read %s: %w", d.ID(), context.Cause(d.s.ctx))
 	}
-	// One listening socket for each disk, in a folder of its own, inherited by qemu-nbd as systemd would hand it over.
-	dir, err := os.MkdirTemp(d.s.m.d.cfg.SocketDir, "n")
+	server, err := d.s.m.d.serveImage(d.s.ctx, d.disk, false)
 	if err != nil {
 		return nil, fmt.Errorf("read %s: %w", d.ID(), err)
 	}
-	defer os.RemoveAll(dir) //nolint:errcheck // empty but for a socket that is connected by then
-	socket := filepath.Join(dir, "n")
-	listener, err := net.ListenUnix("unix", &net.UnixAddr{Name: socket, Net: "unix"})
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", d.ID(), err)
-	}
-	defer listener.Close() //nolint:errcheck // the child has its own
-	file, err := listener.File()
-	if err != nil {
-		return nil, fmt.Errorf("read %s: %w", d.ID(), err)
-	}
-	defer file.Close() //nolint:errcheck // the child has its own
-	var stderr bytes.Buffer
-	cmd := exec.Command("sh", "-c", `LISTEN_PID=$$ LISTEN_FDS=1 exec qemu-nbd -r -x disk -f "$1" -- "$2"`, "sh", d.disk.Format, d.disk.Path)
-	cmd.ExtraFiles = []*os.File{file}
-	cmd.Stderr = &stderr
-	if err := cmd.Start(); err != nil {
-		return nil, dr.WithHint(fmt.Errorf("read %s: %w", d.ID(), err), dr.KindUnavailable, "install QEMU's tools: apt install qemu-utils")
-	}
-	// Without the listener of ours, a qemu-nbd that fails refuses the connection.
-	_ = file.Close()
-	listener.SetUnlinkOnClose(false)
-	_ = listener.Close()
-	ctx, cancel := context.WithTimeout(d.s.ctx, dialTimeout)
-	defer cancel()
-	client, err := nbd.Dial(ctx, nbd.URI(socket, "disk"), nbd.DialOptions{MetaContexts: []string{nbd.MetaAllocation}})
-	if err != nil {
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		return nil, dr.WithHint(fmt.Errorf("read %s: qemu-nbd: %w %s", d.ID(), err, lastLines(stderr.String(), 2)), dr.KindUnavailable,
-			"see that qemu-nbd is installed (apt install qemu-utils) and can open "+d.disk.Path)
-	}
-	d.client, d.cmd = client, cmd
-	return client, nil
+	d.server = server
+	return server.client, nil
 }
 
 // Close ends the reading. It may be repeated.
 func (d *stillDisk) Close() error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if d.cmd == nil {
-		return nil
+	if d.server != nil {
+		_ = d.server.close() // it only reads
+		d.server = nil
 	}
-	_ = d.client.Close()
-	_ = d.cmd.Process.Kill() // reads only
-	_ = d.cmd.Wait()
-	d.cmd = nil
 	return nil
 }
 

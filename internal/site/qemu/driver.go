@@ -100,13 +100,14 @@ func New(cfg Config) (*Driver, error) {
 	return d, nil
 }
 
-// Close gives up the connections to the machines, which go on running.
+// Close gives up the connections to the machines, which go on running, and the disks that are open.
 func (d *Driver) Close() error {
 	d.closed.Store(true)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, m := range d.machines {
 		m.disconnect()
+		m.dropOpened()
 	}
 	return nil
 }

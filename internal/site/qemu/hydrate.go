@@ -89,8 +89,13 @@ func (m *machine) hydrateDisk(ctx context.Context, k dr.Disk, report func(int64)
 		default:
 			return err
 		}
-	} else if err := m.rebase(ctx, k, report); err != nil {
-		return err
+	} else {
+		if err := m.unopened(ctx, "hydrate", everyone); err != nil {
+			return err
+		}
+		if err := m.rebase(ctx, k, report); err != nil {
+			return err
+		}
 	}
 	img, err := readImage(k.Path, k.Format)
 	if err == nil && img.Backing != "" {

@@ -23,10 +23,11 @@ type machine struct {
 	sem  chan struct{} // holds one token while the machine is locked
 
 	mu      sync.Mutex
-	spec    *definition        // as last read; nil before
-	client  *qmp.Client        // nil when not connected
-	dialing chan struct{}      // closed when the dial under way has ended; nil without one
-	exited  <-chan struct{}    // closed when the latest process that this controller started has ended
+	spec    *definition     // as last read; nil before
+	client  *qmp.Client     // nil when not connected
+	dialing chan struct{}   // closed when the dial under way has ended; nil without one
+	exited  <-chan struct{} // closed when the latest process that this controller started has ended
+	opened  map[*openDisk]struct{}
 	yield   context.CancelFunc // asks the holder of the lock to give it up soon; nil when it cannot
 }
 
@@ -198,15 +199,22 @@ func (m *machine) adopt(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return m.sweep(ctx, c, true, nil)
+	if err := m.sweep(ctx, c, true, nil); err != nil {
+		return err
+	}
+	m.rouseSoon(ctx)
+	return nil
 }
 
 // observeTimeout bounds the question for one machine's power state.
 const observeTimeout = 2 * time.Second
 
-// observe is the machine as it is now: with its power state and the host ports in use.
+// observe is the machine as it is now: with its power state, its owner and the host ports in use.
 func (m *machine) observe(ctx context.Context) dr.Machine {
 	def := m.def()
+	if p := m.definition().Provisioned; p != nil {
+		def.Owner = p.Owner
+	}
 	s, err := m.readState()
 	if err != nil {
 		def.Power = dr.PowerUnknown

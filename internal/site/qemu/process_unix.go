@@ -62,4 +62,7 @@ func findProcess(pidfile string) (pid int, start string) {
 	return 0, ""
 }
 
+// killGroup ends a process that was started with ownSession, and its children.
+func killGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }
+
 func killProcess(pid int) error { return syscall.Kill(pid, syscall.SIGKILL) }

@@ -15,4 +15,6 @@ func processAlive(int, string) bool { return false }
 
 func findProcess(string) (pid int, start string) { return 0, "" }
 
+func killGroup(int) error { return os.ErrInvalid }
+
 func killProcess(int) error { return os.ErrInvalid }

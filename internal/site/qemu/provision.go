@@ -88,8 +88,8 @@ func checkRequest(req site.ProvisionRequest) error {
 		switch {
 		case k.Size <= 0:
 			return fmt.Errorf("machine %s: disk %s: size %d", m.Name, k.Name, k.Size)
-		case k.Role != dr.RoleDisk && req.Sources[k.Name] == "":
-			return fmt.Errorf("machine %s: no source for its %s", m.Name, k.Role)
+		case req.Sources[k.Name] == "" && k.Role == dr.RoleDisk && k.Format != "" && k.Format != "raw" && k.Format != "qcow2":
+			return fmt.Errorf("machine %s: disk %s: format %q: this site makes raw and qcow2", m.Name, k.Name, k.Format)
 		}
 	}
 	if disks > maxDisks {
@@ -110,7 +110,7 @@ func checkRequest(req site.ProvisionRequest) error {
 // what was only observed.
 func requestDigest(req site.ProvisionRequest) string {
 	m := cloneMachine(req.Machine)
-	m.Power, m.Provider = "", ""
+	m.Power, m.Provider, m.Owner, m.Extensions = "", "", "", nil
 	for i := range m.Disks {
 		m.Disks[i].Path, m.Disks[i].Format = "", ""
 	}
@@ -152,7 +152,11 @@ func (d *Driver) provision(ctx context.Context, req site.ProvisionRequest) error
 		f.Memory = strconv.Itoa(m.MemoryMiB) + "MiB"
 	}
 	for _, k := range m.Disks {
-		file := k.Name + ".qcow2"
+		format := "qcow2"
+		if req.Sources[k.Name] == "" && k.Format == "raw" {
+			format = "raw"
+		}
+		file := k.Name + "." + format
 		if k.Role != dr.RoleDisk {
 			file = string(k.Role)
 		}
@@ -166,7 +170,7 @@ func (d *Driver) provision(ctx context.Context, req site.ProvisionRequest) error
 		case dr.RoleInitrd:
 			f.Boot.Initrd = rel
 		default:
-			f.Disks = append(f.Disks, fileDisk{Name: k.Name, Path: rel, Format: "qcow2"})
+			f.Disks = append(f.Disks, fileDisk{Name: k.Name, Path: rel, Format: format})
 		}
 	}
 	for _, n := range m.NICs {
@@ -194,10 +198,16 @@ func (d *Driver) provision(ctx context.Context, req site.ProvisionRequest) error
 	return writeFile(path, b)
 }
 
-// makeDisk creates one disk: an overlay over its source, a copy of what the hypervisor itself reads, or an empty disk.
+// makeDisk creates one disk: an overlay over its source, a copy of what the hypervisor itself reads, or an empty disk in the
+// format that the path ends in.
 func (d *Driver) makeDisk(ctx context.Context, path string, k dr.Disk, source string) error {
 	var err error
 	switch {
+	case source == "" && (k.Role != dr.RoleDisk || filepath.Ext(path) == ".raw"):
+		// Of zeros, until somebody writes it.
+		if err = os.WriteFile(path, nil, 0o600); err == nil {
+			err = os.Truncate(path, k.Size)
+		}
 	case k.Role != dr.RoleDisk:
 		if err = d.image(ctx, nil, "convert", "-t", "writeback", "-f", "raw", "-O", "raw", source, path); err == nil {
 			err = os.Truncate(path, k.Size) // the source is padded to whole blocks
@@ -337,6 +347,9 @@ func (d *Driver) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	defer unlock()
+	if err := m.unopened(ctx, "delete", everyone); err != nil {
+		return err
+	}
 	if err := m.kill("deleted"); err != nil {
 		return fmt.Errorf("delete %s: %w", name, err)
 	}

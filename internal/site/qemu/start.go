@@ -40,6 +40,9 @@ func (m *machine) start(ctx context.Context) error {
 	if m.alive(s) {
 		return m.goOn(ctx)
 	}
+	if err := m.unopened(ctx, "start", everyone); err != nil {
+		return err
+	}
 	def := m.definition()
 	accel, err := m.d.accel(ctx)
 	if err != nil {

@@ -28,8 +28,12 @@ type Harness struct {
 	// Restart stands for the death of the controller without any goodbye and the start of the next one: it returns
 	// another driver on the same site. Nil leaves out the tests that need it.
 	Restart func(t testing.TB) site.Driver
-	// Capture and Power say what the site supports.
+	// Capture and Provision say what the site supports.
 	Capture, Provision bool
+	// Console is a text that the running machine has on its console, or empty.
+	Console string
+	// Programs says that the machine runs a POSIX shell for Command.
+	Programs bool
 }
 
 // Run tests a site. open makes a new one for each test; what it opens it closes with t.Cleanup.
@@ -51,6 +55,16 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"ProvisionDelete", (*suite).provisionDelete},
 		{"ProvisionConflict", (*suite).provisionConflict},
 		{"Hydrate", (*suite).hydrate},
+		{"Command", (*suite).command},
+		{"Screenshot", (*suite).screenshot},
+		{"Console", (*suite).console},
+		{"OpenDisk", (*suite).openDisk},
+		{"OpenDiskAlone", (*suite).openDiskAlone},
+		{"OpenDiskAfterRestart", (*suite).openDiskAfterRestart},
+		{"ProvisionFormats", (*suite).provisionFormats},
+		{"PreserveAccept", (*suite).preserveAccept},
+		{"PreserveRevert", (*suite).preserveRevert},
+		{"PreserveRunning", (*suite).preserveRunning},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -367,7 +381,7 @@ func (s *suite) request() site.ProvisionRequest {
 	}
 	m, _ := s.find(s.Machine)
 	m.Name = s.Machine + "-copy"
-	m.Boot, m.NICs, m.Agent, m.Tags = dr.Boot{}, nil, false, nil
+	m.Boot, m.NICs, m.Agent, m.Tags = dr.Boot{}, nil, false, map[string]string{"tier": "gold"}
 	m.Disks = []dr.Disk{{Name: "data", Size: 4 << 20}}
 	return site.ProvisionRequest{Machine: m, Owner: "run-1", Isolation: "run-1"}
 }
@@ -378,6 +392,9 @@ func (s *suite) provisionDelete() {
 	s.must(s.Driver.Provision(s.ctx, req))
 	s.wantPower(name, dr.PowerOff)
 	m, _ := s.find(name)
+	if m.Owner != "run-1" || m.Tags["tier"] != "gold" {
+		s.Errorf("owner %q, tags %v", m.Owner, m.Tags)
+	}
 	if len(m.Disks) != 1 || m.Disks[0].Size != 4<<20 || m.Disks[0].Name != "data" {
 		s.Errorf("disks %+v", m.Disks)
 	}
