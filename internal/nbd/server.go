@@ -21,6 +21,9 @@ type ServerOptions struct {
 	Logger *slog.Logger // default: discard
 	// TLS, when set, is required of every client: nothing else is answered before STARTTLS.
 	TLS *tls.Config
+	// Resolve, when set, turns the name that a client asks for into the name of an export, or refuses it with an error.
+	// Exports are not listed then, and the text of the error is sent to the client.
+	Resolve func(name string) (export string, err error)
 
 	Connections int           // at one time; default 64, more wait to be accepted
 	InFlight    int           // requests worked on at one time per connection; default 16
@@ -231,25 +234,44 @@ func (s *Server) Close() error {
 	return nil
 }
 
-// attach binds a connection to an export, or returns nil if there is none of the name.
-func (s *Server) attach(c *serverConn, name string) *export {
+var errNoExport = errors.New("no such export")
+
+// attach binds a connection to the export that a client asks for.
+func (s *Server) attach(c *serverConn, name string) (*export, error) {
+	e, err := s.find(name)
+	if err != nil {
+		return nil, err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if e.gone {
+		return nil, errNoExport
+	}
+	e.conns[c] = struct{}{}
+	c.export = e
+	return e, nil
+}
+
+func (s *Server) find(name string) (*export, error) {
+	if s.o.Resolve != nil {
+		var err error
+		if name, err = s.o.Resolve(name); err != nil {
+			return nil, err
+		}
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	e := s.exports[name]
-	if e != nil {
-		e.conns[c] = struct{}{}
-		c.export = e
+	if e == nil {
+		return nil, errNoExport
 	}
-	return e
-}
-
-func (s *Server) find(name string) *export {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.exports[name]
+	return e, nil
 }
 
 func (s *Server) list() []*export {
+	if s.o.Resolve != nil {
+		return nil
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var list []*export

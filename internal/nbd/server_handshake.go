@@ -142,9 +142,9 @@ func (h *serverHandshake) refuse(option, kind uint32, msg string) error {
 
 // exportName is the old way in, which knows no error reply.
 func (h *serverHandshake) exportName(name string) error {
-	e := h.c.s.attach(h.c, name)
-	if e == nil {
-		return fmt.Errorf("no export %q", name)
+	e, err := h.c.s.attach(h.c, name)
+	if err != nil {
+		return err
 	}
 	b := be.AppendUint64(nil, uint64(e.size))
 	b = be.AppendUint16(b, e.flagsFor(h.structured))
@@ -213,12 +213,12 @@ func (h *serverHandshake) info(option uint32, data []byte) (done bool, err error
 	}
 	var e *export
 	if option == optGo {
-		e = h.c.s.attach(h.c, name)
+		e, err = h.c.s.attach(h.c, name)
 	} else {
-		e = h.c.s.find(name)
+		e, err = h.c.s.find(name)
 	}
-	if e == nil {
-		return false, h.refuse(option, repErrUnknown, "no such export")
+	if err != nil {
+		return false, h.refuse(option, repErrUnknown, err.Error())
 	}
 	infos := [][]byte{
 		be.AppendUint16(be.AppendUint64(be.AppendUint16(nil, infoExport), uint64(e.size)), e.flagsFor(h.structured)),
@@ -229,7 +229,7 @@ func (h *serverHandshake) info(option uint32, data []byte) (done bool, err error
 		asked[be.Uint16(rest)] = true
 	}
 	if asked[infoName] {
-		infos = append(infos, append(be.AppendUint16(nil, infoName), e.Name...))
+		infos = append(infos, append(be.AppendUint16(nil, infoName), name...))
 	}
 	if asked[infoDescription] && e.Description != "" {
 		infos = append(infos, append(be.AppendUint16(nil, infoDescription), e.Description...))
@@ -271,14 +271,15 @@ func (h *serverHandshake) metaContext(option uint32, data []byte) error {
 	if len(rest) != 0 {
 		return h.refuse(option, repErrInvalid, "malformed request")
 	}
-	if h.c.s.find(name) == nil {
-		return h.refuse(option, repErrUnknown, "no such export")
+	e, err := h.c.s.find(name)
+	if err != nil {
+		return h.refuse(option, repErrUnknown, err.Error())
 	}
 	if match {
 		id := uint32(0)
 		if set {
 			id = allocationID
-			h.meta, h.metaFor = true, name
+			h.meta, h.metaFor = true, e.Name
 		}
 		if err := h.reply(option, repMetaContext, append(be.AppendUint32(nil, id), MetaAllocation...)); err != nil {
 			return err
