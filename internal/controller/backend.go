@@ -211,6 +211,7 @@ func (c *Controller) Protect(ctx context.Context, g dr.Group) (dr.Group, error) 
 		return fail(err)
 	}
 	c.scheduler.Add(g.Name, g.Paused)
+	c.extensions.kick()
 	return g, nil
 }
 

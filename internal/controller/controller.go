@@ -57,16 +57,17 @@ type Config struct {
 
 // Controller is an open controller. Its methods may be called from many goroutines at once.
 type Controller struct {
-	cfg       Config
-	log       *slog.Logger
-	lock      io.Closer
-	store     *store.Store
-	scheduler *replicate.Scheduler
-	recovery  *recovery.Recovery
-	resumed   bool // recovery is open
-	opener    keyring.Opener
-	lost      chan error
-	dirty     dirtyStatus
+	cfg        Config
+	log        *slog.Logger
+	lock       io.Closer
+	store      *store.Store
+	scheduler  *replicate.Scheduler
+	recovery   *recovery.Recovery
+	extensions *extensions
+	resumed    bool // recovery is open
+	opener     keyring.Opener
+	lost       chan error
+	dirty      dirtyStatus
 
 	mu      sync.Mutex
 	drivers map[string]site.Driver
@@ -121,6 +122,9 @@ func Open(ctx context.Context, cfg Config) (_ *Controller, err error) {
 	c.scheduler = replicate.NewScheduler(replicate.SchedulerConfig{
 		Holder: holder, Load: c.load, OnStatus: c.dirty.put, Now: cfg.Now, Logger: cfg.Logger,
 	})
+	if c.extensions, err = c.openExtensions(ctx); err != nil {
+		return nil, fmt.Errorf("open controller: %w", err)
+	}
 	runDir, err := socketDir(cfg.Dir)
 	if err != nil {
 		return nil, fmt.Errorf("open controller: %w", err)
@@ -129,6 +133,7 @@ func Open(ctx context.Context, cfg Config) (_ *Controller, err error) {
 		Store: c.store, EnginePath: filepath.Join(cfg.Dir, "engine.db"), RunDir: runDir,
 		Sites:      c.driver,
 		Vaults:     func(ctx context.Context, name string) (recovery.Vault, error) { return c.vault(ctx, name) },
+		Extensions: c.extensions,
 		Replicator: replicator{c}, Holder: holder, Now: cfg.Now, Logger: cfg.Logger,
 		Lost: func(err error) {
 			select {
@@ -251,6 +256,7 @@ func (c *Controller) Serve(ctx context.Context) error {
 	g.Go(func() error { return c.saveStatus(ctx) })
 	g.Go(func() error { return c.reconcile(ctx) })
 	g.Go(func() error { return c.tidy(ctx) })
+	g.Go(func() error { return c.extensions.run(ctx) })
 	g.Go(func() error {
 		select {
 		case <-ctx.Done():

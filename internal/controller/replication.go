@@ -34,6 +34,7 @@ func (c *Controller) load(ctx context.Context, group string) (replicate.Work, er
 	cycler := &replicate.Cycler{
 		Driver: driver, Vault: v.Vault, Dir: filepath.Join(c.cfg.Dir, "repl", v.ID()), Now: c.cfg.Now, Logger: c.log,
 	}
+	cycler.Describe = c.extensions.describe(g)
 	return replicate.Work{Group: g, RPO: policy.RPO, Keep: policy.Keep, Cycler: cycler}, nil
 }
 

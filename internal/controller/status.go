@@ -73,6 +73,7 @@ func (c *Controller) Status(ctx context.Context, name string) ([]Status, error) 
 				s.SplitBrain = append(s.SplitBrain, f.Site+"/"+f.Machine)
 			}
 		}
+		c.warnOfExtensions(&s)
 		list = append(list, s)
 	}
 	return list, nil

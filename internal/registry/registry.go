@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -15,6 +16,7 @@ import (
 	"time"
 
 	"understudy/internal/dr"
+	"understudy/internal/extension"
 	"understudy/internal/site"
 	"understudy/internal/site/image"
 	"understudy/internal/site/qemu"
@@ -91,6 +93,12 @@ func Present(s dr.Site) error {
 }
 
 func prepare(s dr.Site, o Options) (func() (site.Driver, error), error) {
+	// Any site may have a collector, which no driver needs to know of.
+	if err := extension.CheckSite(s); err != nil {
+		return nil, err
+	}
+	s.Config = maps.Clone(s.Config)
+	maps.DeleteFunc(s.Config, func(key, _ string) bool { return strings.HasPrefix(key, extension.KeyPrefix) })
 	switch s.Provider {
 	case "qemu":
 		if err := known(s, "dir", "accel"); err != nil {
