@@ -65,6 +65,10 @@ func (r *Recovery) failover(run *engine.Run, p Input) (*Result, error) {
 	if err != nil {
 		return res, err
 	}
+	point.into(res)
+	if err := r.before(run, p, res); err != nil {
+		return res, err
+	}
 	raised, err := r.takeOver(run, p)
 	if err != nil {
 		return res, err
@@ -131,5 +135,5 @@ func (r *Recovery) goLive(run *engine.Run, p Input, point chosen, res *Result) e
 	if err != nil {
 		return err
 	}
-	return r.hydrate(run, p, res)
+	return r.afterLive(run, p, res)
 }

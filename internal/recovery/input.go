@@ -17,6 +17,7 @@ type Request struct {
 	Group string
 	Point string     // failovers: "latest" (when empty), an ID or a time
 	By    string     // who asks
+	Plan  string     // failovers and drills: the plan to carry out, or empty
 	Drill *DrillSpec // drills: how
 	// Rehearsal asks extensions only whether they could be restored.
 	Rehearsal bool
@@ -42,6 +43,8 @@ type Input struct {
 	Drill  *DrillSpec `json:"drill,omitempty"`
 
 	Rehearsal bool `json:"rehearsal,omitempty"`
+
+	Plan *PlanInput `json:"plan,omitempty"`
 	// Change says that the group is failed over already and another recovery point is wanted.
 	Change bool `json:"change,omitempty"`
 }

@@ -56,6 +56,9 @@ func (r *Recovery) finish(ctx context.Context, o engine.Outcome) error {
 			}
 		}
 	}
+	if err := r.planVerified(ctx, run, input, of, state, res); err != nil {
+		return err
+	}
 	record := func(run *store.Run) {
 		run.State, run.Ended, run.Result = state, r.o.Now().UTC(), o.Result
 		run.Message = string(state)

@@ -36,6 +36,9 @@ func (r *Recovery) planned(run *engine.Run, p Input) (*Result, error) {
 		if _, err = r.choose(run, p, "check vault", "check that the vault can be read here"); err != nil {
 			return err
 		}
+		if err = r.before(run, p, res); err != nil {
+			return err
+		}
 		touched = true
 		if err = r.stopSource(run, p); err != nil {
 			return err

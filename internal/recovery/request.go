@@ -53,7 +53,16 @@ func (r *Recovery) prepare(ctx context.Context, q Request) (store.Run, func(*sto
 	if p.Point == "" && p.failsOver() {
 		p.Point = "latest"
 	}
+	if q.Plan != "" {
+		var err error
+		if p.Plan, err = r.planFor(ctx, q); err != nil {
+			return store.Run{}, nil, err
+		}
+	}
 	change, err := k.prepare(ctx, q, &p, prot)
+	if err == nil {
+		err = p.checkPlan()
+	}
 	if err == nil && p.failsOver() {
 		err = errors.Join(p.validate(), r.checkPoint(ctx, p))
 	}

@@ -24,6 +24,7 @@ type Result struct {
 	// Restored says that a planned failover that failed gave production back to the source.
 	Restored bool `json:"restored,omitempty"`
 
+	Ready      time.Time            `json:"ready,omitzero"`    // when the last action of the plan was done
 	Actions    []ActionResult       `json:"actions,omitempty"` // of the plan
 	Extensions []dr.ExtensionResult `json:"extensions,omitempty"`
 }

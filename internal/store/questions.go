@@ -3,7 +3,9 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"understudy/internal/dr"
@@ -29,10 +31,27 @@ type Attempt struct {
 	Extensions []dr.ExtensionResult `json:"extensions,omitempty"`
 }
 
-// PutAttempt saves an attempt.
-func (s *Store) PutAttempt(ctx context.Context, a Attempt) error {
-	_, err := s.exec(ctx, "save attempt of "+a.Action, `INSERT INTO action_attempts(run, action, attempt, doc) VALUES(?, ?, ?, ?)
-		ON CONFLICT(run, action, attempt) DO UPDATE SET doc = excluded.doc`, a.Run, a.Action, a.Attempt, encode(a))
+// Err is why the attempt failed, or nil.
+func (a Attempt) Err() error {
+	if a.Error == "" {
+		return nil
+	}
+	return dr.WithHint(errors.New(a.Error), a.Kind, a.Hint)
+}
+
+// BeginAttempt records that an attempt begins. One that was recorded already, by whomever, is dr.KindConflict.
+func (s *Store) BeginAttempt(ctx context.Context, a Attempt) error {
+	_, err := s.exec(ctx, "begin "+a.Action, "INSERT INTO action_attempts(run, action, attempt, doc) VALUES(?, ?, ?, ?)", a.Run, a.Action, a.Attempt, encode(a))
+	if _, unique := sqlite.Constraint(err); unique {
+		return dr.WithHint(fmt.Errorf("begin %s: attempt %d was begun elsewhere", a.Action, a.Attempt), dr.KindConflict, "")
+	}
+	return err
+}
+
+// EndAttempt records how an attempt ended.
+func (s *Store) EndAttempt(ctx context.Context, a Attempt) error {
+	_, err := s.exec(ctx, "end "+a.Action, "UPDATE action_attempts SET doc = ? WHERE run = ? AND action = ? AND attempt = ? AND json_extract(doc, '$.ended') IS NULL",
+		encode(a), a.Run, a.Action, a.Attempt)
 	return err
 }
 
@@ -108,4 +127,33 @@ func (s *Store) OpenQuestion(ctx context.Context, run string) (Question, bool, e
 // Questions returns everything that a run has asked, in the order of asking.
 func (s *Store) Questions(ctx context.Context, run string) ([]Question, error) {
 	return queryDocs[Question](ctx, s.read, "read questions of run "+run, "SELECT doc FROM run_questions WHERE run = ? ORDER BY json_extract(doc, '$.asked'), topic", run)
+}
+
+// Question returns a question of a run.
+func (s *Store) Question(ctx context.Context, run, topic string) (Question, error) {
+	list, err := queryDocs[Question](ctx, s.read, "read question of run "+run, "SELECT doc FROM run_questions WHERE run = ? AND topic = ?", run, topic)
+	return one(list, err, "question", topic, "understudy run show "+run)
+}
+
+// Text is the question with what to type.
+func (q Question) Text() string {
+	text := q.Message + "; to answer: " + q.Ways()
+	if !q.Until.IsZero() {
+		text += " (until " + q.Until.Local().Format("2006-01-02 15:04:05") + ")"
+	}
+	return text
+}
+
+// Ways are the commands that answer the question.
+func (q Question) Ways() string {
+	var ways []string
+	for _, a := range q.Answers {
+		switch a {
+		case "skip":
+			ways = append(ways, "understudy run skip "+q.Run+" --reason TEXT")
+		default:
+			ways = append(ways, "understudy run "+a+" "+q.Run)
+		}
+	}
+	return strings.Join(append(ways, "understudy run cancel "+q.Run), ", or ")
 }

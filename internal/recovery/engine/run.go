@@ -434,3 +434,7 @@ func (r *Run) Wait(name string, timeout time.Duration, out any) error {
 	}
 	return json.Unmarshal(m.Value, out)
 }
+
+// Replaced reports whether another process may have taken this one's place; it then returns when the engine closes. A
+// body that does more than one thing that must not be done twice asks it before each.
+func (p *Progress) Replaced(ctx context.Context) bool { return p.r.replaced(ctx) }
