@@ -56,9 +56,19 @@ type CaptureRequest struct {
 	// Change tracking that does not start exactly at Since is not used.
 	Since string
 
-	// Freeze asks for file-system consistency through the guest agent, bounded by FreezeTimeout.
+	// Freeze asks for file-system consistency through the guest agent, bounded by FreezeTimeout, and for application
+	// consistency where there are Hooks. A capture that cannot have it is made all the same, promises less, and says why
+	// (see Shortfaller). No guest stays frozen, whoever dies.
 	Freeze        bool
 	FreezeTimeout time.Duration
+
+	// Hooks are commands in the guests, by machine, around the freezing.
+	Hooks map[string]dr.Hooks
+}
+
+// A Shortfaller is a Capture that was asked to freeze and says why it promises less than it was asked for, or nil.
+type Shortfaller interface {
+	Shortfall() error
 }
 
 // A Capture is one instant of all disks of some machines. Exactly one of Commit and Abort ends it. One that fails, or

@@ -18,8 +18,6 @@ const (
 	pauseLimit = 10 * time.Second
 	// contLimit bounds the attempt to make a guest go on.
 	contLimit = 10 * time.Second
-	// freezeDefault bounds the freezing of file systems where the request does not.
-	freezeDefault = 10 * time.Second
 	// cleanLimit bounds the clean-up after a failed capture, which goes on when the caller's context has ended.
 	cleanLimit = 20 * time.Second
 )
@@ -39,6 +37,7 @@ type capture struct {
 	time   time.Time
 	paused time.Duration
 	kind   dr.Consistency
+	short  error // why kind is less than was asked for
 
 	ending sync.Mutex // held while it is ended
 	ended  string     // "committed" or "aborted"
@@ -53,9 +52,6 @@ type part interface {
 	clean() bool
 	// build does what else can be done while the guest runs, for an instant to be made.
 	build(ctx context.Context) error
-	// freeze makes the file systems consistent; thaw undoes it and may be called at any time.
-	freeze(ctx context.Context) error
-	thaw(ctx context.Context) error
 	// stop stops the guest, mark makes the instant, cont makes sure that the guest goes on.
 	stop(ctx context.Context) error
 	mark(ctx context.Context) error
@@ -172,25 +168,8 @@ func (c *capture) full(ctx context.Context) error {
 func (c *capture) instant(ctx context.Context) error {
 	held := context.WithoutCancel(ctx)
 	if c.req.Freeze {
-		limit := cmp.Or(c.req.FreezeTimeout, freezeDefault)
-		frozen, cancel := context.WithTimeout(ctx, limit)
-		err := c.each(func(p part) error { return p.freeze(frozen) })
-		cancel()
-		defer func() {
-			thaw, cancel := context.WithTimeout(held, contLimit)
-			defer cancel()
-			if err := c.each(func(p part) error { return p.thaw(thaw) }); err != nil {
-				c.d.log.Error("guest file systems stay frozen until the next capture", "group", c.req.Group, "error", err)
-			}
-		}()
-		if err != nil {
-			c.d.log.Warn("no file-system consistency, capturing as after a crash", "group", c.req.Group, "error", err)
-			thaw, cancel := context.WithTimeout(held, contLimit)
-			_ = c.each(func(p part) error { return p.thaw(thaw) })
-			cancel()
-		} else {
-			c.kind = dr.FilesystemConsistent
-		}
+		s := c.silence(ctx)
+		defer s.end(held)
 	}
 	err := func() error {
 		limited, cancel := context.WithTimeout(held, pauseLimit)
@@ -286,6 +265,7 @@ func (k *captures) release(c *capture) {
 func (c *capture) Time() time.Time             { return c.time }
 func (c *capture) Paused() time.Duration       { return c.paused }
 func (c *capture) Consistency() dr.Consistency { return c.kind }
+func (c *capture) Shortfall() error            { return c.short }
 
 func (c *capture) Machines() []dr.Machine {
 	var list []dr.Machine

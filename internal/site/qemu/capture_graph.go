@@ -37,7 +37,6 @@ type journal struct {
 	Group   string        `json:"group"`
 	ID      string        `json:"id"`
 	Stopped bool          `json:"stopped,omitempty"` // the guest stands still for the capture
-	Frozen  bool          `json:"frozen,omitempty"`  // so do its file systems
 	Disks   []journalDisk `json:"disks"`
 }
 

@@ -125,8 +125,9 @@ func (r *replica) frozenGoesOn(ctx context.Context) {
 	<-dying.dead
 	j, err := l.handle("db").readJournal()
 	l.must(err)
-	if j == nil || !j.Frozen || !j.Stopped {
-		t.Fatalf("journal %+v", j)
+	note, err := os.ReadFile(l.handle("db").quietPath())
+	if j == nil || !j.Stopped || !bytes.Contains(note, []byte(`"frozen":true`)) {
+		t.Fatalf("journal %+v, note %s, %v", j, note, err)
 	}
 
 	start := time.Now()

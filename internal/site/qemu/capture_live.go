@@ -69,6 +69,7 @@ func (l *live) prepare(ctx context.Context) error {
 	if err := l.m.sweep(ctx, l.client, true, nil); err != nil {
 		return fmt.Errorf("machine %s: clean up after an earlier capture: %w", l.m.name, err)
 	}
+	l.m.rouseSoon(ctx)
 	if err := l.look(ctx); err != nil {
 		return fmt.Errorf("machine %s: %w", l.m.name, err)
 	}
@@ -155,44 +156,6 @@ func findDevice(devices []blockDevice, disk string) (blockDevice, error) {
 	}
 	return blockDevice{}, dr.WithHint(fmt.Errorf("disk %s: the running machine has no such disk", disk), dr.KindConflict,
 		"restart the machine, so that it has the disks of its definition")
-}
-
-func (l *live) freeze(ctx context.Context) error {
-	if !l.goesOn {
-		return fmt.Errorf("machine %s: the guest stands still", l.m.name)
-	}
-	a, err := l.m.agent(ctx)
-	if err != nil {
-		return err
-	}
-	defer a.Close() //nolint:errcheck // the guest stays frozen without the connection
-	l.journal.Frozen = true
-	if err := l.m.writeJournal(l.journal); err != nil {
-		return err
-	}
-	_, err = a.Freeze(ctx)
-	return err
-}
-
-func (l *live) thaw(ctx context.Context) error {
-	if !l.journal.Frozen {
-		return nil
-	}
-	if err := l.m.thaw(ctx); err != nil {
-		return err
-	}
-	l.journal.Frozen = false
-	return l.m.writeJournal(l.journal)
-}
-
-// thaw makes the guest's file systems go on. The guest is one whose agent answered when it was to freeze.
-func (m *machine) thaw(ctx context.Context) error {
-	a, err := dialAgent(ctx, m.d.socket(m.name, "agent"), m.name)
-	if err != nil {
-		return err
-	}
-	defer a.Close() //nolint:errcheck // nothing to lose
-	return a.Thaw(ctx)
 }
 
 // stop stops the guest; from before that until it goes on, the journal says so.

@@ -3,7 +3,6 @@ package qemu
 import (
 	"context"
 	"errors"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,7 +11,7 @@ import (
 )
 
 // sweep takes down what a capture built in QEMU: it ends the exports, takes the filters out and removes the fleece
-// stores. Of a capture that a dead controller left it also resumes and thaws the guest. decide, unless nil, says what is
+// stores. Of a capture that a dead controller left it also resumes the guest. decide, unless nil, says what is
 // then to be done with the bitmaps, which are left alone otherwise. The caller holds the machine's lock.
 func (m *machine) sweep(ctx context.Context, c *qmp.Client, left bool, decide func([]blockNode) []qmp.Action) error {
 	j, err := m.readJournal()
@@ -67,30 +66,23 @@ func (m *machine) sweep(ctx context.Context, c *qmp.Client, left bool, decide fu
 	return m.forgetCapture()
 }
 
-// resume makes a guest go on that a capture stopped or froze. One that a person paused stays so.
+// resume makes a guest go on that a capture stopped. One that a person paused stays so.
 func (m *machine) resume(ctx context.Context, c *qmp.Client, j journal) error {
-	if !j.Stopped && !j.Frozen {
+	if !j.Stopped {
 		return nil
 	}
 	m.d.log.Warn("a controller ended while it captured, the guest goes on", "machine", m.name, "group", j.Group)
-	if j.Stopped {
-		var st runState
-		if err := c.Run(ctx, "query-status", nil, &st); err != nil {
-			return err
-		}
-		if st.Status == "paused" {
-			if err := c.Run(ctx, "cont", nil, nil); err != nil {
-				return err
-			}
-		}
+	var st runState
+	if err := c.Run(ctx, "query-status", nil, &st); err != nil {
+		return err
 	}
-	if j.Frozen {
-		if err := m.thaw(ctx); err != nil {
-			return fmt.Errorf("thaw file systems: %w", err)
+	if st.Status == "paused" {
+		if err := c.Run(ctx, "cont", nil, nil); err != nil {
+			return err
 		}
 	}
 	// What was done is noted, so that nobody undoes what a person does to the guest from here on.
-	j.Stopped, j.Frozen = false, false
+	j.Stopped = false
 	return m.writeJournal(j)
 }
 
