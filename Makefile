@@ -1,6 +1,7 @@
 # make run    installs what is missing (Debian), builds, and runs the demonstration
 # make test   installs what is missing, and runs every test, those that boot machines too
 # make check  static checks and cross-compilation
+# make chaos  breaks everything at random; SEED=n repeats, OPERATIONS=n searches longer
 # make bench  measures against restic, borg and qemu-img
 
 GO      ?= go
@@ -16,7 +17,7 @@ PLATFORMS   := linux/arm64 darwin/arm64 windows/amd64
 # Packages whose tests run whole programs and machines: the race detector would watch only the test itself there.
 WITHOUT_RACE := ^understudy/(cmd|test)(/|$$)
 
-.PHONY: all setup go build guest run test check vet fmt house lint vuln cross bench clean
+.PHONY: all setup go build guest run test check vet fmt house lint vuln cross bench chaos clean
 
 all: build
 
@@ -74,6 +75,9 @@ bench: go
 	@sh scripts/setup-debian.sh all
 	@$(MAKE) --no-print-directory build guest
 	$(GO) run ./test/bench
+
+chaos: go
+	$(GO) run ./test/chaos $(if $(SEED),-seed $(SEED)) -operations $(or $(OPERATIONS),400)
 
 clean:
 	rm -rf bin .cache
