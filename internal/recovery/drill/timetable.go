@@ -54,12 +54,39 @@ func ParseTimetable(expression, zone string) (Timetable, error) {
 }
 
 // Next is the first due time after now, in UTC; zero when there is none.
+//
+// The parser's own handling of time zones passes over a day whose midnight is skipped and begins twice what is due in a
+// repeated hour, so it is asked about wall clocks only, and these are made instants here.
 func (t Timetable) Next(now time.Time) time.Time {
-	next := t.schedule.Next(now.In(t.zone))
-	if next.IsZero() {
-		return next
+	for wall := t.schedule.Next(wallClock(now.In(t.zone))); !wall.IsZero(); wall = t.schedule.Next(wall) {
+		if at := t.instant(wall); at.After(now) {
+			return at
+		}
 	}
-	return next.UTC()
+	return time.Time{}
+}
+
+// wallClock is what a clock on the wall shows, as a time without a zone (in UTC).
+func wallClock(local time.Time) time.Time {
+	_, offset := local.Zone()
+	return local.UTC().Add(time.Duration(offset) * time.Second)
+}
+
+// instant is when clocks in the zone first show a time. One that is skipped is the end of the gap.
+func (t Timetable) instant(wall time.Time) time.Time {
+	offset := func(at time.Time) time.Duration {
+		_, seconds := at.In(t.zone).Zone()
+		return time.Duration(seconds) * time.Second
+	}
+	// Whatever the zone, the instant lies between these, and so does at most one change of the clock.
+	before, after := offset(wall.Add(-15*time.Hour)), offset(wall.Add(13*time.Hour))
+	for _, o := range []time.Duration{max(before, after), min(before, after)} {
+		if at := wall.Add(-o); offset(at) == o {
+			return at
+		}
+	}
+	_, end := wall.Add(-max(before, after)).In(t.zone).ZoneBounds()
+	return end.UTC()
 }
 
 // LongestGap is the longest time between drills that are due in turn, of the next sixty.
