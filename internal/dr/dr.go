@@ -4,6 +4,7 @@ package dr
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -157,6 +158,11 @@ const (
 	FilesystemConsistent  Consistency = "filesystem"
 	ApplicationConsistent Consistency = "application"
 )
+
+// Rank orders kinds of recovery point by how much they promise.
+func (c Consistency) Rank() int {
+	return slices.Index([]Consistency{CrashConsistent, FilesystemConsistent, ApplicationConsistent}, c)
+}
 
 // A RecoveryPoint is an instant of a group that can be recovered.
 type RecoveryPoint struct {

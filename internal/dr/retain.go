@@ -8,7 +8,8 @@ import (
 
 // Retain returns the recovery points that the tiers keep at the time now, ascending by position. A point survives
 // when any tier keeps it: a tier divides time into intervals of Every, aligned to the zero time so that they stay
-// where they are as time goes on, and keeps the newest point of each, while it is younger than For.
+// where they are as time goes on, and keeps the newest point of each, while it is younger than For. Where an interval has
+// points of more than crash consistency, the newest of the most consistent ones stays beside it.
 //
 // The newest point by position always survives, whatever its age. So do points at or after now: their clock was
 // ahead, or this one went back, and neither is a reason to lose data. Points of one interval are compared by position
@@ -38,7 +39,12 @@ func Retain(points []RecoveryPoint, tiers []Tier, now time.Time) []RecoveryPoint
 
 // mark marks the points that one tier keeps.
 func (t Tier) mark(sorted []RecoveryPoint, now time.Time, keep []bool) {
-	newest := map[[2]int64]int{} // by start of the interval: seconds and nanoseconds
+	type interval struct {
+		start int64 // seconds and nanoseconds
+		nano  int
+	}
+	newest, best := map[interval]int{}, map[interval]int{}
+	later := func(i, j int) int { return cmp.Or(sorted[i].Time.Compare(sorted[j].Time), i-j) }
 	for i, p := range sorted {
 		if now.Sub(p.Time) >= t.For {
 			continue
@@ -49,12 +55,21 @@ func (t Tier) mark(sorted []RecoveryPoint, now time.Time, keep []bool) {
 		}
 		// Points after now take part, so that their interval does not keep a second one beside them.
 		start := p.Time.Truncate(t.Every)
-		interval := [2]int64{start.Unix(), int64(start.Nanosecond())}
-		if j, ok := newest[interval]; !ok || cmp.Or(p.Time.Compare(sorted[j].Time), i-j) > 0 {
-			newest[interval] = i
+		in := interval{start.Unix(), start.Nanosecond()}
+		if j, ok := newest[in]; !ok || later(i, j) > 0 {
+			newest[in] = i
+		}
+		rank := p.Kind.Rank()
+		if rank <= CrashConsistent.Rank() {
+			continue
+		}
+		if j, ok := best[in]; !ok || cmp.Or(rank-sorted[j].Kind.Rank(), later(i, j)) > 0 {
+			best[in] = i
 		}
 	}
-	for _, i := range newest {
-		keep[i] = true
+	for _, kept := range []map[interval]int{newest, best} {
+		for _, i := range kept {
+			keep[i] = true
+		}
 	}
 }

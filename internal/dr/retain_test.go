@@ -57,6 +57,17 @@ func TestRetain(t *testing.T) {
 	}
 }
 
+func TestRetainKeepsConsistentPoints(t *testing.T) {
+	const m, h = time.Minute, time.Hour
+	points := pointsAt(175*m, 170*m, 165*m, 115*m, 110*m, 65*m, 5*m)
+	for i, kind := range []Consistency{ApplicationConsistent, FilesystemConsistent, CrashConsistent, FilesystemConsistent, FilesystemConsistent, CrashConsistent, CrashConsistent} {
+		points[i].Kind = kind
+	}
+	if got, want := ids(Retain(points, []Tier{{h, 24 * h}}, epochStart)), "1-1 1-3 1-5 1-6 1-7"; got != want {
+		t.Errorf("kept %q, want %q", got, want)
+	}
+}
+
 func drawPoints(t *rapid.T) []RecoveryPoint {
 	ages := rapid.SliceOfN(rapid.Int64Range(-3600, 30*24*3600), 0, 60).Draw(t, "ages")
 	var d []time.Duration
@@ -66,7 +77,12 @@ func drawPoints(t *rapid.T) []RecoveryPoint {
 	if rapid.Bool().Draw(t, "clock only goes forward") {
 		slices.SortFunc(d, func(a, b time.Duration) int { return int(b/time.Second - a/time.Second) })
 	}
-	return pointsAt(d...)
+	points := pointsAt(d...)
+	kinds := []Consistency{CrashConsistent, FilesystemConsistent, ApplicationConsistent}
+	for i := range points {
+		points[i].Kind = kinds[rapid.SampledFrom([]int{0, 0, 0, 1, 2}).Draw(t, "kind")]
+	}
+	return points
 }
 
 func drawTiers(t *rapid.T) []Tier {
@@ -119,6 +135,12 @@ func TestRetainProperties(t *testing.T) {
 					return !q.Time.Before(p.Time) && q.Time.Truncate(tier.Every).Equal(p.Time.Truncate(tier.Every))
 				}) {
 					t.Fatalf("interval of %s in %q has no point", p.ID, tier)
+				}
+				// And something at least as consistent.
+				if !slices.ContainsFunc(kept, func(q RecoveryPoint) bool {
+					return q.Kind.Rank() >= p.Kind.Rank() && q.Time.Truncate(max(tier.Every, 1)).Equal(p.Time.Truncate(max(tier.Every, 1)))
+				}) {
+					t.Fatalf("interval of %s in %q has nothing as consistent", p.ID, tier)
 				}
 			}
 		}

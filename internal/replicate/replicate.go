@@ -53,7 +53,8 @@ type Cycler struct {
 
 // CycleOptions are the options of one cycle.
 type CycleOptions struct {
-	// Freeze asks for file-system consistency, bounded by FreezeTimeout.
+	// Freeze asks for file-system consistency, bounded by FreezeTimeout, or for application consistency where machines of
+	// the group have hooks.
 	Freeze        bool
 	FreezeTimeout time.Duration
 	// Progress, when set, is called now and then, from any goroutine.
@@ -79,6 +80,9 @@ type Result struct {
 	Paused  time.Duration     `json:"paused"`          // how long the guests stood still
 	Took    time.Duration     `json:"took"`
 	Reason  string            `json:"reason,omitempty"` // why everything was compared or sent
+	// Consistency is what the state of Instant promises, and Shortfall why that is less than was asked for.
+	Consistency dr.Consistency `json:"consistency,omitempty"`
+	Shortfall   string         `json:"shortfall,omitempty"`
 }
 
 // Cycle captures the group once. Without an error the state of Result.Instant can be recovered from the vault.
@@ -107,9 +111,11 @@ func (c *Cycler) cycle(ctx context.Context, lease *vault.Lease, g dr.Group, o Cy
 	for i, m := range g.Machines {
 		names[i] = m.Name
 	}
-	view, err := c.Driver.Capture(ctx, site.CaptureRequest{
-		Group: g.Name, Machines: names, ID: id, Since: head.CaptureID, Freeze: o.Freeze, FreezeTimeout: o.FreezeTimeout,
-	})
+	req := site.CaptureRequest{Group: g.Name, Machines: names, ID: id, Since: head.CaptureID}
+	if o.Freeze {
+		req.Freeze, req.FreezeTimeout, req.Hooks = true, o.FreezeTimeout, hooks(g)
+	}
+	view, err := c.Driver.Capture(ctx, req)
 	if err != nil {
 		return res, fmt.Errorf("capture: %w", err)
 	}
@@ -118,7 +124,12 @@ func (c *Cycler) cycle(ctx context.Context, lease *vault.Lease, g dr.Group, o Cy
 		cy.machines = c.Describe(slices.Clone(cy.machines))
 	}
 	res, err = cy.run(ctx)
-	res.Instant, res.Paused = view.Time(), view.Paused()
+	res.Instant, res.Paused, res.Consistency = view.Time(), view.Paused(), view.Consistency()
+	if v, ok := view.(site.Shortfaller); ok {
+		if short := v.Shortfall(); short != nil {
+			res.Shortfall = short.Error()
+		}
+	}
 	// What was stored must be dropped from tracking, and what was not must be put back, even when the caller gave up.
 	end, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
@@ -138,6 +149,17 @@ func (c *Cycler) cycle(ctx context.Context, lease *vault.Lease, g dr.Group, o Cy
 		c.Logger.Warn("abort capture", "group", g.Name, "capture", id, "err", aerr)
 	}
 	return res, err
+}
+
+// hooks are those of a group's machines, by machine.
+func hooks(g dr.Group) map[string]dr.Hooks {
+	all := map[string]dr.Hooks{}
+	for _, m := range g.Machines {
+		if len(m.Hooks.Before)+len(m.Hooks.After) > 0 {
+			all[m.Name] = m.Hooks
+		}
+	}
+	return all
 }
 
 // endTimeout bounds how long the end of a capture may take at the site.
@@ -210,11 +232,16 @@ func (cy *cycle) run(ctx context.Context) (res Result, err error) {
 		// Parts of a seed that became durable by now count when it goes on.
 		return res, errors.Join(err, w.Abort(), cy.markDurable(), cy.discardMaps())
 	}
-	if !seed && w.Changed() == 0 && cy.sameDescription() {
+	if !seed && w.Changed() == 0 && cy.sameDescription() && !cy.promisesMore() {
 		res.Kind = KindUnchanged
 		return res, errors.Join(w.Abort(), cy.discardMaps(), cy.unchanged())
 	}
 	return cy.commit(ctx, w, res)
+}
+
+// promisesMore reports whether the view is more consistent than the newest point, which then may not stand for it.
+func (cy *cycle) promisesMore() bool {
+	return cy.view.Consistency().Rank() > cy.head.Point.Kind.Rank()
 }
 
 func (cy *cycle) begin(ctx context.Context, seed bool) (*vault.Writer, error) {

@@ -28,6 +28,7 @@ type retention struct {
 	queued  bool          // or under way
 	cancel  func()        // nil when none is under way
 	done    chan struct{} // closed when the one under way has ended
+	warning warning
 }
 
 // due reports whether there is enough to do.
@@ -96,7 +97,7 @@ func (s *Scheduler) runCompaction(ctx context.Context, j *job, work Work, points
 
 // compacted shows what is wrong with retention beside replication, which goes on.
 func (s *Scheduler) compacted(j *job, err error) {
-	text, hint := "", ""
+	var text, hint string
 	switch kind := dr.KindOf(err); {
 	case err == nil:
 	case kind == dr.KindFenced || kind == dr.KindConflict || errors.Is(err, context.Canceled):
@@ -107,10 +108,7 @@ func (s *Scheduler) compacted(j *job, err error) {
 		text, hint = fmt.Sprintf("old recovery points are not thinned out: %v", err), dr.Hint(err)
 		s.cfg.Logger.Warn("compaction failed", "group", j.name, "err", err)
 	}
-	if j.status.Warning != text || j.status.WarningHint != hint {
-		j.status.Warning, j.status.WarningHint = text, hint
-		s.told(j)
-	}
+	s.warn(j, &j.retention.warning, warning{text, hint})
 }
 
 func (s *Scheduler) compact(ctx context.Context, j *job, work Work) (vault.CompactStats, error) {

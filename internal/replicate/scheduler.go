@@ -47,6 +47,11 @@ type Work struct {
 	RPO    time.Duration
 	Keep   []dr.Tier // which recovery points stay; all when empty
 	Cycler *Cycler
+
+	// AppEvery is how often a point is to be application consistent, 0 for never, and FreezeTimeout how long guests may
+	// be frozen for it.
+	AppEvery      time.Duration
+	FreezeTimeout time.Duration
 }
 
 // SchedulerConfig configures a Scheduler.
@@ -95,6 +100,7 @@ type job struct {
 	next    []chan outcome // waiters for the cycle after the one that runs
 
 	retention retention
+	freezing  freezing
 
 	leasing sync.Mutex // guards lease, also while it is renewed; taken before no other lock
 	lease   *vault.Lease
@@ -202,6 +208,16 @@ func (s *Scheduler) Resume(group string) error {
 
 // SyncNow runs a cycle that begins after the call, also of a paused group, and returns what it did.
 func (s *Scheduler) SyncNow(ctx context.Context, group string) (Result, error) {
+	return s.syncNow(ctx, group, false)
+}
+
+// SyncConsistent is SyncNow for a point that is consistent for file systems, or for applications where there are hooks.
+// When that cannot be had the result's Shortfall says why.
+func (s *Scheduler) SyncConsistent(ctx context.Context, group string) (Result, error) {
+	return s.syncNow(ctx, group, true)
+}
+
+func (s *Scheduler) syncNow(ctx context.Context, group string, freeze bool) (Result, error) {
 	done := make(chan outcome, 1)
 	s.mu.Lock()
 	j, err := s.job(group)
@@ -209,6 +225,7 @@ func (s *Scheduler) SyncNow(ctx context.Context, group string) (Result, error) {
 		s.mu.Unlock()
 		return Result{}, err
 	}
+	j.freezing.asked = j.freezing.asked || freeze // a cycle under way has taken note of it already
 	if j.cancel != nil {
 		j.next = append(j.next, done)
 	} else {
@@ -290,7 +307,11 @@ func (s *Scheduler) startDue(ctx context.Context) time.Duration {
 func (s *Scheduler) runCycle(ctx context.Context, j *job) {
 	defer s.wg.Done()
 	began := s.cfg.Now()
-	res, work, err := s.cycle(ctx, j)
+	s.mu.Lock()
+	asked := j.freezing.asked
+	j.freezing.asked = false
+	s.mu.Unlock()
+	res, work, err := s.cycle(ctx, j, asked)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	j.cancel()
@@ -350,7 +371,7 @@ func retryAfter(failures int) time.Duration {
 	return d*3/4 + rand.N(d/2)
 }
 
-func (s *Scheduler) cycle(ctx context.Context, j *job) (Result, Work, error) {
+func (s *Scheduler) cycle(ctx context.Context, j *job, asked bool) (Result, Work, error) {
 	work, err := s.cfg.Load(ctx, j.name)
 	if err != nil {
 		return Result{}, work, fmt.Errorf("replicate %s: %w", j.name, err)
@@ -362,7 +383,11 @@ func (s *Scheduler) cycle(ctx context.Context, j *job) (Result, Work, error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	go keepLease(ctx, cancel, lease, s.cfg.Logger)
-	res, err := work.Cycler.Cycle(ctx, lease, work.Group, CycleOptions{Progress: func(p Progress) { s.progress(j, p) }})
+	o := CycleOptions{Progress: func(p Progress) { s.progress(j, p) }, Freeze: asked || s.freezeDue(ctx, j, work), FreezeTimeout: work.FreezeTimeout}
+	res, err := work.Cycler.Cycle(ctx, lease, work.Group, o)
+	if err == nil && o.Freeze {
+		s.froze(j, res)
+	}
 	return res, work, err
 }
 

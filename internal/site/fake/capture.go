@@ -19,7 +19,12 @@ func (s *Site) Capture(ctx context.Context, req site.CaptureRequest) (site.Captu
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	c := &capture{site: s, id: req.ID, time: s.Now(), kind: dr.CrashConsistent}
-	if req.Freeze {
+	switch {
+	case req.Freeze && s.noFreeze != nil:
+		c.short = s.noFreeze
+	case req.Freeze && len(req.Hooks) > 0:
+		c.kind = dr.ApplicationConsistent
+	case req.Freeze:
 		c.kind = dr.FilesystemConsistent
 	}
 	for _, name := range slices.Sorted(slices.Values(req.Machines)) {
@@ -46,11 +51,19 @@ func (s *Site) Capture(ctx context.Context, req site.CaptureRequest) (site.Captu
 	return c, nil
 }
 
+// RefuseFreeze makes captures that ask for a freeze fall short of it for a reason, or, with nil, not any more.
+func (s *Site) RefuseFreeze(reason error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.noFreeze = reason
+}
+
 type capture struct {
 	site     *Site
 	id       string
 	time     time.Time
 	kind     dr.Consistency
+	short    error
 	machines []dr.Machine
 	disks    []*capturedDisk
 
@@ -61,6 +74,7 @@ type capture struct {
 func (c *capture) Time() time.Time             { return c.time }
 func (c *capture) Paused() time.Duration       { return 0 }
 func (c *capture) Consistency() dr.Consistency { return c.kind }
+func (c *capture) Shortfall() error            { return c.short }
 func (c *capture) Machines() []dr.Machine      { return c.machines }
 
 func (c *capture) Disks() []site.CapturedDisk {

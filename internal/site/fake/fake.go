@@ -56,6 +56,7 @@ type Site struct {
 	faults   map[Op][]error
 	hooks    map[Op]func()
 	calls    map[Op]int
+	noFreeze error // see RefuseFreeze
 }
 
 type machine struct {
