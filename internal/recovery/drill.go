@@ -3,6 +3,7 @@ package recovery
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -404,4 +405,30 @@ func (r *Recovery) Proven(ctx context.Context, group string) (Proof, bool, error
 	}
 	p.Machines = res.Machines
 	return p, true, err
+}
+
+// due is when a schedule wanted the run, or zero.
+func (p Input) due() (t time.Time) {
+	if p.Drill != nil {
+		t = p.Drill.Due
+	}
+	return t
+}
+
+// DrillDue returns the drill of a group that was begun for a due time, and whether there is one.
+func (r *Recovery) DrillDue(ctx context.Context, group string, due time.Time) (store.Run, bool, error) {
+	runs, err := r.o.Store.Runs(ctx, store.RunFilter{Group: group, Kind: KindDrill, Limit: 20})
+	if err != nil {
+		return store.Run{}, false, err
+	}
+	for _, run := range runs {
+		var p Input
+		if err := json.Unmarshal(run.Input, &p); err != nil {
+			return store.Run{}, false, fmt.Errorf("read input of run %s: %w", run.ID, err)
+		}
+		if p.due().Equal(due) && !due.IsZero() {
+			return run, true, nil
+		}
+	}
+	return store.Run{}, false, nil
 }
