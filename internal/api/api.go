@@ -24,6 +24,11 @@ import (
 
 // Backend does what the API is asked for. Errors carry a dr.Kind and a hint.
 type Backend interface {
+	DrillBackend
+	PlanBackend
+	PointBackend
+	ExtensionBackend
+
 	Ready(ctx context.Context) error
 	CheckToken(ctx context.Context, secret string) (store.Token, error)
 
@@ -51,7 +56,6 @@ type Backend interface {
 	Unprotect(ctx context.Context, name string) error
 	// Status returns the status of one group, or of all when name is empty.
 	Status(ctx context.Context, name string) ([]controller.Status, error)
-	Points(ctx context.Context, group string) ([]dr.RecoveryPoint, error)
 	Sync(ctx context.Context, group string) (replicate.Result, error)
 	Pause(ctx context.Context, group string) error
 	Resume(ctx context.Context, group string) error
@@ -112,6 +116,9 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	s.vaults(a)
 	s.groups(a)
 	s.runs(a)
+	s.drills(a)
+	s.plans(a)
+	s.extensions(a)
 	return s.wrap(mux), a
 }
 

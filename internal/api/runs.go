@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2/sse"
 
 	"understudy/internal/api/wire"
+	"understudy/internal/recovery"
 	"understudy/internal/store"
 )
 
@@ -32,6 +33,10 @@ func (s *server) runs(a huma.API) {
 	}
 	huma.Register(a, accepted(op(http.MethodPost, "/v1/groups/{name}/failover", "failover", tag, "Begin a failover, or a rehearsal of one")),
 		func(ctx context.Context, in *failover) (*body[wire.Run], error) {
+			if in.Body.Plan != "" {
+				r, err := s.backend.StartPlan(ctx, recovery.Request{Kind: runKinds[in.Body.Kind], Group: in.Name, Plan: in.Body.Plan, Point: in.Body.Point, By: caller(ctx)})
+				return &body[wire.Run]{fromRun(r, nil)}, fail(err)
+			}
 			return start(ctx, runKinds[in.Body.Kind], in.Name, in.Body.Point)
 		})
 	huma.Register(a, accepted(op(http.MethodPost, "/v1/groups/{name}/commit", "commit", tag, "Make a failover final")),

@@ -17,7 +17,7 @@ import (
 
 func (a *App) failoverCommand() *cobra.Command {
 	var test, planned, unplanned, yes bool
-	var point string
+	var point, plan string
 	var wait waitFlags
 	cmd := &cobra.Command{
 		Use:   "failover GROUP --test | --planned | --unplanned [--point POINT]",
@@ -41,7 +41,7 @@ A source that is failed over is fenced: it is kept from running again. After a f
 			if err != nil {
 				return err
 			}
-			f := wire.Failover{Kind: "test", Point: point}
+			f := wire.Failover{Kind: "test", Point: point, Plan: plan}
 			switch {
 			case planned:
 				f.Kind = "planned"
@@ -69,6 +69,7 @@ A source that is failed over is fenced: it is kept from running again. After a f
 	flags.BoolVar(&planned, "planned", false, "stop the source, sync it a last time, and go on at the target")
 	flags.BoolVar(&unplanned, "unplanned", false, "go on at the target without the source")
 	flags.StringVar(&point, "point", "", "latest (the default), a point's ID, or a time")
+	flags.StringVar(&plan, "plan", "", "carry out this recovery plan")
 	flags.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	wait.add(cmd)
 	return cmd

@@ -16,6 +16,7 @@ import (
 func (a *App) runCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "run", Aliases: []string{"runs"}, Short: "Runs: failovers, rehearsals and what belongs to them"}
 	cmd.AddCommand(a.runListCommand(), a.runShowCommand(), a.runWatchCommand(), a.runCancelCommand())
+	cmd.AddCommand(a.answerCommands()...)
 	return cmd
 }
 
@@ -152,6 +153,7 @@ func (a *App) printOutcome(r wire.Run) {
 		rpo, _ := r.Result["rpoSeconds"].(float64)
 		a.Line("achieved RPO %s, RTO %s", out.Seconds(rpo), out.Seconds(rto))
 	}
+	a.printExtensions(r)
 	if r.Error != "" {
 		a.Line("error: %s", r.Error)
 	}

@@ -36,6 +36,9 @@ type Policy struct {
 	Name string   `json:"name" minLength:"1" maxLength:"63" pattern:"^[a-z0-9][a-z0-9-]*$"`
 	RPO  Duration `json:"rpo" example:"5s" doc:"Target age of the newest recovery point"`
 	Keep string   `json:"keep" minLength:"1" doc:"Retention tiers, the densest first"`
+
+	AppEvery      Duration `json:"appEvery,omitempty" example:"1h" doc:"How often a point is application consistent; left out: never"`
+	FreezeTimeout Duration `json:"freezeTimeout,omitempty" example:"5s" doc:"How long guests may be frozen for one"`
 }
 
 // Vault is where recovery points are kept.
@@ -62,6 +65,7 @@ type GroupMachine struct {
 	Name  string `json:"name" minLength:"1"`
 	Order int    `json:"order,omitempty" doc:"Machines of a lower order start first"`
 	Probe *Probe `json:"probe,omitempty"`
+	Hooks *Hooks `json:"hooks,omitempty"`
 }
 
 // Group is a set of machines that are captured at one instant and failed over together.
@@ -85,6 +89,8 @@ type Cycle struct {
 	PausedSeconds float64 `json:"pausedSeconds"`
 	Seconds       float64 `json:"seconds"`
 	Reason        string  `json:"reason,omitempty"`
+	Consistency   string  `json:"consistency,omitempty" enum:"crash,filesystem,application"`
+	Shortfall     string  `json:"shortfall,omitempty" doc:"Why that is less than was asked for"`
 }
 
 // Progress is how far something is, in bytes.
@@ -122,6 +128,7 @@ type Status struct {
 	ProvenAt    *time.Time `json:"provenAt,omitempty" doc:"When a drill last proved that the group boots"`
 	ProvenPoint string     `json:"provenPoint,omitempty"`
 	ProvenRTO   *float64   `json:"provenRTOSeconds,omitempty"`
+	Drill       *Drill     `json:"drill,omitempty" doc:"How it stands with its rehearsals; left out without a schedule"`
 	SplitBrain  []string   `json:"splitBrain,omitempty" doc:"Machines seen running where they must not"`
 }
 
@@ -185,6 +192,7 @@ type Fence struct {
 type Failover struct {
 	Kind  string `json:"kind" enum:"test,planned,unplanned"`
 	Point string `json:"point,omitempty" doc:"latest, an ID or a time; by default latest. A planned failover takes what its final cycle makes"`
+	Plan  string `json:"plan,omitempty" doc:"The recovery plan to carry out"`
 }
 
 // Power asks for a change of a machine's power state.
