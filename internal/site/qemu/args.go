@@ -79,7 +79,7 @@ func (l launch) arguments() ([]string, error) {
 		if d.Role != dr.RoleDisk {
 			continue
 		}
-		drive, err := drive(d)
+		drive, err := l.drive(d)
 		if err != nil {
 			return nil, err
 		}
@@ -100,6 +100,11 @@ func (l launch) arguments() ([]string, error) {
 func formatNode(disk string) string   { return "disk-" + disk }
 func protocolNode(disk string) string { return "file-" + disk }
 func deviceID(disk string) string     { return "dev-" + disk }
+
+// Names of the parts of a disk below a layer, and of the filter that QEMU needs while the layer is taken in.
+func keptNode(disk string) string     { return "kept-" + disk }
+func keptFileNode(disk string) string { return "orig-" + disk }
+func switchNode(disk string) string   { return "swap-" + disk }
 
 // boot adds how the machine starts, and the screen on which firmware and boot loaders speak.
 func (l launch) boot(args []string) ([]string, error) {
@@ -157,17 +162,19 @@ func findUEFI() (code, vars string, err error) {
 	return "", "", dr.WithHint(fmt.Errorf("no UEFI firmware found"), dr.KindUnavailable, "apt-get install ovmf")
 }
 
-// drive is the block graph of a disk: a protocol node with the format on top. Guest flushes reach the file; QEMU keeps
-// no cache that a flush does not empty.
-func drive(d dr.Disk) ([]string, error) {
-	driver := "file"
-	if st, err := os.Stat(d.Path); err == nil && st.Mode()&os.ModeDevice != 0 {
-		driver = "host_device"
+// drive is the block graph of a disk: a protocol node with the format on top, below a layer another such pair. Guest
+// flushes reach the file; QEMU keeps no cache that a flush does not empty.
+func (l launch) drive(d dr.Disk) ([]string, error) {
+	top := map[string]any{"node-name": formatNode(d.Name), "driver": d.Format, "file": protocolNode(d.Name), "discard": "unmap"}
+	var nodes []map[string]any
+	if below, ok := l.def.Layers[d.Name]; ok {
+		nodes = []map[string]any{
+			{"node-name": keptFileNode(d.Name), "driver": fileDriver(below.Path), "filename": below.Path, "discard": "unmap", "auto-read-only": true},
+			{"node-name": keptNode(d.Name), "driver": below.Format, "file": keptFileNode(d.Name), "discard": "unmap", "read-only": true},
+		}
+		top["backing"] = keptNode(d.Name)
 	}
-	nodes := []map[string]any{
-		{"node-name": protocolNode(d.Name), "driver": driver, "filename": d.Path, "discard": "unmap"},
-		{"node-name": formatNode(d.Name), "driver": d.Format, "file": protocolNode(d.Name), "discard": "unmap"},
-	}
+	nodes = append(nodes, map[string]any{"node-name": protocolNode(d.Name), "driver": fileDriver(d.Path), "filename": d.Path, "discard": "unmap"}, top)
 	var args []string
 	for _, n := range nodes {
 		b, err := json.Marshal(n)
@@ -177,6 +184,13 @@ func drive(d dr.Disk) ([]string, error) {
 		args = append(args, "-blockdev", string(b))
 	}
 	return args, nil
+}
+
+func fileDriver(path string) string {
+	if st, err := os.Stat(path); err == nil && st.Mode()&os.ModeDevice != 0 {
+		return "host_device"
+	}
+	return "file"
 }
 
 // netdev connects a card: to the host's loopback ports when it has forwards, else to its network's switch.

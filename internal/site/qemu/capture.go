@@ -107,6 +107,11 @@ func (d *Driver) capture(ctx context.Context, req site.CaptureRequest) (_ *captu
 	// In the order of names, so that two captures of overlapping groups cannot wait for each other.
 	for _, m := range machines {
 		unlock, err := m.lock(ctx)
+		if err == nil {
+			if err = m.load(); err != nil { // a layer may have come or gone
+				unlock()
+			}
+		}
 		if err != nil {
 			c.release()
 			return nil, err

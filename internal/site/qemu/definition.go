@@ -26,6 +26,8 @@ type definition struct {
 	Isolation string
 	// Provisioned is set when Provision made the machine.
 	Provisioned *provisioned
+	// Layers are the disks whose content Preserve keeps: Path and Format of such a disk are its layer's.
+	Layers map[string]layer
 }
 
 // provisioned says for whom a machine was made, and of which request.

@@ -4,6 +4,7 @@
 //
 //	machines/NAME.yaml   definitions, one per machine (see definition.go)
 //	disks/NAME/          disks of machines that Provision created
+//	kept/NAME/           layers over disks whose content is kept (see preserve.go)
 //	held/NAME.json       fences: while it exists, the machine does not start
 //	run/NAME/            state.json, qemu.pid, qemu.log, console.log of the machine's latest boot
 //	run/s/               unix sockets; elsewhere when their paths would be too long

@@ -10,6 +10,7 @@ import (
 
 	"understudy/internal/dr"
 	"understudy/internal/site"
+	"understudy/internal/site/sitetest"
 	"understudy/test/need"
 )
 
@@ -59,6 +60,14 @@ nics: [{network: lan}, {network: access, forwards: [{guestPort: 80}]}]
 	if res.ExitCode != 3 || string(res.Stdout) != "spoken" || string(res.Stderr) != "problem\n" {
 		t.Errorf("exec: %+v", res)
 	}
+	l.must(a.Close())
+	took("db: a command")
+	sitetest.Command(ctx, t, l.Driver, "db")
+	took("db: all kinds of commands")
+	if b, err := l.Console(ctx, "db", 1<<20); err != nil || !strings.Contains(string(b), "understudy-guest: boot role=db") {
+		t.Errorf("console: %q, %v", b, err)
+	}
+	a = agent()
 	n, err := a.Freeze(ctx)
 	l.must(err)
 	if n != 1 {
@@ -72,8 +81,20 @@ nics: [{network: lan}, {network: access, forwards: [{guestPort: 80}]}]
 	if !frozen {
 		t.Error("the guest thawed by itself")
 	}
+	l.must(a.Close())
+	short, stop := context.WithTimeout(ctx, time.Second)
+	_, err = l.Command(short, "db", site.Command{Argv: []string{"true"}}) // waits for the thaw
+	stop()
+	l.wantKind(err, dr.KindUnavailable)
+	if !strings.Contains(err.Error(), "frozen") {
+		t.Errorf("a command in a frozen guest: %v", err)
+	}
+	a = agent()
 	l.must(a.Thaw(ctx))
 	l.must(a.Close())
+	if out, err := l.Command(ctx, "db", site.Command{Argv: []string{"echo", "thawed"}}); err != nil || string(out.Stdout) != "thawed\n" {
+		t.Errorf("a command in a thawed guest: %+v, %v", out, err)
+	}
 	took("db: commands, freeze and thaw")
 
 	l.must(l.Power(ctx, "web", site.PowerShutdown))

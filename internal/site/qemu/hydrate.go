@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"understudy/internal/dr"
@@ -45,6 +44,10 @@ func (m *machine) hydrate(ctx context.Context, progress func(done, total int64))
 			continue
 		}
 		total += k.Size
+		if m.layered(k.Name) {
+			done += k.Size // Preserve took it only after it was hydrated
+			continue
+		}
 		img, err := readImage(k.Path, k.Format)
 		if err != nil {
 			return fmt.Errorf("hydrate %s: %w", m.name, err)
@@ -73,6 +76,12 @@ func (m *machine) hydrateDisk(ctx context.Context, k dr.Disk, report func(int64)
 		return err
 	}
 	defer unlock()
+	if err := m.load(); err != nil {
+		return err
+	}
+	if m.layered(k.Name) {
+		return nil
+	}
 	if m.running() {
 		c, err := m.monitor(ctx)
 		if err == nil {
@@ -198,13 +207,8 @@ func followStream(ctx context.Context, c *qmp.Client, k dr.Disk, report func(int
 // finalize makes the image forget its source, after what was copied and the tables that lead to it are durable: a QEMU
 // that is killed later leaves a disk without holes.
 func finalize(ctx context.Context, c *qmp.Client, k dr.Disk, id string) error {
-	var said string
-	err := c.Run(ctx, "human-monitor-command", map[string]any{"command-line": fmt.Sprintf("qemu-io %s flush", formatNode(k.Name))}, &said)
-	if err == nil && strings.TrimSpace(said) != "" {
-		err = fmt.Errorf("%s", lastLines(said, 1))
-	}
-	if err != nil {
-		return fmt.Errorf("flush: %w", err)
+	if err := flushNode(ctx, c, formatNode(k.Name)); err != nil {
+		return err
 	}
 	return c.Run(ctx, "job-finalize", map[string]any{"id": id}, nil)
 }

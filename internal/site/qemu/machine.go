@@ -1,6 +1,7 @@
 package qemu
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -23,6 +24,7 @@ type machine struct {
 	sem  chan struct{} // holds one token while the machine is locked
 
 	mu      sync.Mutex
+	loading sync.Mutex      // held while the definition is read
 	spec    *definition     // as last read; nil before
 	client  *qmp.Client     // nil when not connected
 	dialing chan struct{}   // closed when the dial under way has ended; nil without one
@@ -47,7 +49,9 @@ func (m *machine) lock(ctx context.Context) (unlock func(), err error) {
 
 // load reads the definition.
 func (m *machine) load() error {
-	spec, err := readDefinition(m.d.definitionPath(m.name))
+	m.loading.Lock() // so that what was read later stays
+	defer m.loading.Unlock()
+	spec, err := m.readSpec()
 	if errors.Is(err, os.ErrNotExist) {
 		return dr.WithHint(fmt.Errorf("machine %s: no such machine at site %s", m.name, m.d.cfg.Dir), dr.KindNotFound,
 			"list the site's machines: understudy machine list")
@@ -59,6 +63,24 @@ func (m *machine) load() error {
 	m.spec = spec
 	m.mu.Unlock()
 	return nil
+}
+
+// readSpec reads the definition and puts the layers over its disks. A layer may go away between the two.
+func (m *machine) readSpec() (*definition, error) {
+	for try := 1; ; try++ {
+		spec, err := readDefinition(m.d.definitionPath(m.name))
+		if err != nil {
+			return nil, err
+		}
+		err = m.putLayers(spec)
+		if err == nil {
+			return spec, nil
+		}
+		if !errors.Is(err, os.ErrNotExist) || try == 3 {
+			// The layer is missing, not the machine.
+			return nil, dr.WithHint(errors.New(err.Error()), dr.KindOf(err), cmp.Or(dr.Hint(err), "see "+m.keptPath()))
+		}
+	}
 }
 
 // def is the machine as its definition describes it, with absolute disk paths, formats and the sizes found when it was
@@ -203,7 +225,11 @@ func (m *machine) adopt(ctx context.Context) error {
 		return err
 	}
 	m.rouseSoon(ctx)
-	return nil
+	k, err := m.readKept()
+	if err != nil || k == nil || !k.Accepting {
+		return err
+	}
+	return m.endSwitch(ctx, c, k)
 }
 
 // observeTimeout bounds the question for one machine's power state.
@@ -212,8 +238,14 @@ const observeTimeout = 2 * time.Second
 // observe is the machine as it is now: with its power state, its owner and the host ports in use.
 func (m *machine) observe(ctx context.Context) dr.Machine {
 	def := m.def()
-	if p := m.definition().Provisioned; p != nil {
-		def.Owner = p.Owner
+	spec := m.definition()
+	if spec.Provisioned != nil {
+		def.Owner = spec.Provisioned.Owner
+	}
+	for i := range def.Disks {
+		if l, ok := spec.Layers[def.Disks[i].Name]; ok {
+			def.Disks[i].Path, def.Disks[i].Format = l.Path, l.Format
+		}
 	}
 	s, err := m.readState()
 	if err != nil {

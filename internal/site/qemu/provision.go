@@ -136,7 +136,7 @@ func readProvisioned(path string) (*provisioned, error) {
 
 func (d *Driver) provision(ctx context.Context, req site.ProvisionRequest) error {
 	dir := d.diskDir(req.Machine.Name)
-	if err := os.RemoveAll(dir); err != nil {
+	if err := errors.Join(os.RemoveAll(dir), os.RemoveAll(d.keptDir(req.Machine.Name))); err != nil {
 		return err
 	}
 	if err := writeJSON(d.markerPath(req.Machine.Name), provisioned{Owner: req.Owner, Request: requestDigest(req)}); err != nil {
@@ -224,12 +224,7 @@ func (d *Driver) makeDisk(ctx context.Context, path string, k dr.Disk, source st
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
-		return err
-	}
-	defer f.Close() //nolint:errcheck // synced
-	return f.Sync()
+	return syncFile(path)
 }
 
 // sectors rounds a size up to what a guest can see of a disk.
@@ -245,7 +240,7 @@ func (m *machine) repoint(ctx context.Context, req site.ProvisionRequest) error 
 	}
 	for _, k := range m.def().Disks {
 		source := req.Sources[k.Name]
-		if k.Role != dr.RoleDisk || source == "" {
+		if k.Role != dr.RoleDisk || source == "" || m.layered(k.Name) {
 			continue
 		}
 		img, err := readImage(k.Path, k.Format)
@@ -360,7 +355,7 @@ func (d *Driver) Delete(ctx context.Context, name string) error {
 	if err := syncDir(filepath.Join(d.cfg.Dir, "machines")); err != nil {
 		return fmt.Errorf("delete %s: %w", name, err)
 	}
-	for _, path := range []string{m.dir(), m.holdPath(), d.diskDir(name)} {
+	for _, path := range []string{m.dir(), m.holdPath(), d.keptDir(name), d.diskDir(name)} {
 		if err := os.RemoveAll(path); err != nil {
 			return fmt.Errorf("delete %s: %w", name, err)
 		}

@@ -43,6 +43,9 @@ func (m *machine) start(ctx context.Context) error {
 	if err := m.unopened(ctx, "start", everyone); err != nil {
 		return err
 	}
+	if err := m.load(); err != nil { // a layer may have come or gone
+		return err
+	}
 	def := m.definition()
 	accel, err := m.d.accel(ctx)
 	if err != nil {
