@@ -37,7 +37,7 @@ func main() {
 	flag.BoolVar(&o.quiet, "quiet", false, "print the result only")
 	flag.BoolVar(&o.shrink, "shrink", false, "look for fewer operations that violate something as well")
 	flag.BoolVar(&o.goOn, "go-on", false, "begin another world after a violation")
-	flag.StringVar(&o.log, "log", "chaos.json", "where the operations that led to a violation are written")
+	flag.StringVar(&o.log, "log", "", "where the operations that led to a violation are written; a temporary file when empty")
 	replay := flag.String("replay", "", "carry out the operations of a file")
 	flag.Parse()
 	if *replay != "" {
@@ -170,7 +170,7 @@ func report(out io.Writer, file string, e *episode) error {
 		fmt.Fprintln(out, line)
 	}
 	if file == "" {
-		return nil
+		file = filepath.Join(os.TempDir(), fmt.Sprintf("understudy-chaos-%d.json", e.seed))
 	}
 	data, err := json.MarshalIndent(script{e.seed, e.steps}, "", " ")
 	if err == nil {
