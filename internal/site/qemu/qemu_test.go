@@ -448,7 +448,7 @@ func TestProvisionBadRequest(t *testing.T) {
 		"name":           {Machine: dr.Machine{Name: "../db"}},
 		"unknown source": {Machine: ok, Sources: map[string]string{"other": "nbd://host/x"}},
 		"scheme":         {Machine: ok, Sources: map[string]string{"data": "http://host/x"}},
-		"no kernel":      {Machine: dr.Machine{Name: "db", Disks: []dr.Disk{{Name: "kernel", Size: 1, Role: dr.RoleKernel}}}},
+		"format":         {Machine: dr.Machine{Name: "db", Disks: []dr.Disk{{Name: "data", Size: 4096, Format: "floppy"}}}},
 		"size":           {Machine: dr.Machine{Name: "db", Disks: []dr.Disk{{Name: "data"}}}},
 	} {
 		t.Run(name, func(t *testing.T) { l.wantKind(l.Provision(l.Context(), req), dr.KindInvalid) })
