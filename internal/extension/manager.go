@@ -275,10 +275,14 @@ func (p place) observe(ctx context.Context, machine string, k knowledge, before 
 		switch {
 		case err == nil && s.Installed:
 			list = append(list, s.extension(j, was))
-		case err != nil && was != nil:
-			lost := *was
-			lost.Status, lost.Message = dr.ExtensionUnknown, err.Error()
-			list = append(list, lost)
+		case was != nil:
+			// It must be there until somebody removes it for good. Heartbeats of what is gone are not told.
+			missed := *was
+			missed.Status, missed.Message, missed.Heartbeat = dr.ExtensionAbsent, "it is not installed any more", time.Time{}
+			if err != nil {
+				missed.Status, missed.Message, missed.Heartbeat = dr.ExtensionUnknown, err.Error(), was.Heartbeat
+			}
+			list = append(list, missed)
 		}
 	}
 	// What the catalogue no longer has, or not for this site, is still wanted.

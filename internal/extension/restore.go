@@ -67,9 +67,6 @@ func (p place) restoreMachine(ctx context.Context, q Request, k knowledge, m dr.
 	answers := len(m.Extensions) == 0
 	failed := map[string]bool{}
 	for _, e := range p.inOrder(m.Extensions) {
-		if e.Status == dr.ExtensionAbsent {
-			continue
-		}
 		outcome, reason, at, err := func() (dr.RestoreOutcome, string, time.Time, error) {
 			for _, d := range e.DependsOn {
 				if failed[d] {
