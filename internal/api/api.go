@@ -115,6 +115,7 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	s.policies(a)
 	s.vaults(a)
 	s.groups(a)
+	s.points(a)
 	s.runs(a)
 	s.drills(a)
 	s.plans(a)

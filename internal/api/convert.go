@@ -46,7 +46,8 @@ func fromFence(f store.Fence) wire.Fence {
 
 // fromResult converts what a cycle did.
 func fromResult(r replicate.Result) wire.Cycle {
-	w := wire.Cycle{Kind: r.Kind, Read: r.Read, Changed: r.Changed, Stored: r.Stored, PausedSeconds: r.Paused.Seconds(), Seconds: r.Took.Seconds(), Reason: r.Reason}
+	w := wire.Cycle{Kind: r.Kind, Read: r.Read, Changed: r.Changed, Stored: r.Stored, PausedSeconds: r.Paused.Seconds(), Seconds: r.Took.Seconds(), Reason: r.Reason,
+		Consistency: string(r.Consistency), Shortfall: r.Shortfall}
 	if r.Point != nil {
 		w.Point = r.Point.ID
 	}
@@ -65,6 +66,10 @@ func fromStatus(s controller.Status) wire.Status {
 	}
 	if t := s.Protection.Test; t != "" && t != dr.TestNone {
 		w.Test, w.TestRun = string(t), s.Protection.TestRun
+	}
+	if s.Drill != nil {
+		d := fromDrill(*s.Drill)
+		w.Drill = &d
 	}
 	if s.Recoverable {
 		seconds := s.Lose.Seconds()

@@ -15,7 +15,7 @@ import (
 
 func (a *App) runCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "run", Aliases: []string{"runs"}, Short: "Runs: failovers, rehearsals and what belongs to them"}
-	cmd.AddCommand(a.runListCommand(), a.runShowCommand(), a.runWatchCommand(), a.runCancelCommand())
+	cmd.AddCommand(a.runListCommand(), a.runShowCommand(), a.runWatchCommand(), a.runCancelCommand(), a.runReportCommand())
 	cmd.AddCommand(a.answerCommands()...)
 	return cmd
 }
@@ -166,6 +166,8 @@ func (a *App) printOutcome(r wire.Run) {
 	switch r.Kind {
 	case "test-failover":
 		a.Note("next: look at it, then understudy cleanup %s", r.Group)
+	case "drill":
+		a.Note("next: understudy run report %s --out report.html", r.ID)
 	case "failover", "planned-failover":
 		a.Note("next: look at it, then understudy commit %s", r.Group)
 	}

@@ -188,6 +188,8 @@ func (a *App) printStatuses(list []wire.Status) error {
 		}
 		a.lineHint(s.Group, s.Error, s.Hint)
 		a.lineHint(s.Group, warningText(s), s.WarningHint)
+		text, hint := drillNote(s.Drill)
+		a.lineHint(s.Group, text, hint)
 		for _, m := range s.SplitBrain {
 			a.Line("%s: split brain: %s was running after the failover; see `understudy split-brain`", s.Group, m)
 		}
@@ -217,6 +219,8 @@ func (a *App) printStatus(s wire.Status) error {
 	if a.Human() {
 		text, hint := summary(s)
 		a.lineHint(s.Group, text, hint)
+		text, hint = drillNote(s.Drill)
+		a.lineHint(s.Group, text, hint)
 	}
 	cycle, progress := "", ""
 	if c := s.LastCycle; c != nil {
@@ -241,11 +245,18 @@ func (a *App) printStatus(s wire.Status) error {
 		out.Field{Title: "Vault", Text: s.Vault}, out.Field{Title: "RPO", Text: rpo},
 		out.Field{Title: "Known good", Text: timeText(s.KnownGood)}, out.Field{Title: "Last point", Text: s.LastPoint},
 		out.Field{Title: "Last cycle", Text: cycle}, out.Field{Title: "Now", Text: progress},
-		out.Field{Title: "Proven to boot", Text: provenText(s)}, out.Field{Title: "Failover run", Text: s.Run}, out.Field{Title: "Test run", Text: s.TestRun},
+		out.Field{Title: "Proven to boot", Text: provenText(s)}, out.Field{Title: "Next drill", Text: nextDrill(s)}, out.Field{Title: "Failover run", Text: s.Run}, out.Field{Title: "Test run", Text: s.TestRun},
 		out.Field{Title: "Split brain", Text: joinNames(s.SplitBrain)},
 		out.Field{Title: "Live since", Text: timeText(s.LiveSince)},
 		out.Field{Title: "Error", Text: s.Error}, out.Field{Title: "Hint", Text: s.Hint},
 		out.Field{Title: "Warning", Text: s.Warning}, out.Field{Title: "Warning hint", Text: s.WarningHint})
+}
+
+func nextDrill(s wire.Status) string {
+	if s.Drill == nil {
+		return ""
+	}
+	return nextText(*s.Drill)
 }
 
 func timeText(t *time.Time) string {
@@ -300,24 +311,4 @@ func (a *App) unprotectCommand() *cobra.Command {
 		})
 	cmd.Flags().BoolVarP(&yes, "yes", "y", false, "do not ask")
 	return cmd
-}
-
-func (a *App) syncCommand() *cobra.Command {
-	return a.groupCommand("sync", "Replicate now and wait for it", "", func(cmd *cobra.Command, api *client.Client, group string) error {
-		a.OnInterrupt("the cycle goes on; see `understudy status %s`", group)
-		c, err := api.Sync(cmd.Context(), group)
-		if err != nil {
-			return err
-		}
-		if !a.Human() {
-			return out.One(a.Printer, c, c.Point)
-		}
-		if c.Point == "" {
-			a.Line("%s: unchanged; checked in %s", group, out.Seconds(c.Seconds))
-			return nil
-		}
-		a.Line("%s: %s, point %s; read %s, changed %s, stored %s in %s", group, c.Kind, c.Point, out.Bytes(c.Read), out.Bytes(c.Changed),
-			out.Bytes(c.Stored), out.Seconds(c.Seconds))
-		return nil
-	})
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"understudy/internal/recovery/drill"
 	"understudy/internal/store"
@@ -36,6 +37,9 @@ func (r *Recovery) Report(ctx context.Context, id string) (drill.Report, error) 
 		By: run.By, Requested: run.Requested, Started: run.Started, Ended: run.Ended,
 		Source: p.Source, Target: p.Target, Vault: p.Vault, Point: res.Point, PointTime: res.PointTime,
 		RPO: float64(res.RPO), RTO: float64(res.RTO), Healthy: res.Healthy, Extensions: res.Extensions,
+	}
+	if strings.Contains(out.Hint, "understudy run report "+run.ID) {
+		out.Hint = "" // here it is
 	}
 	if p.Plan != nil {
 		out.Plan = fmt.Sprintf("%s, version %d", p.Plan.Name, p.Plan.Version)

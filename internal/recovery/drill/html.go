@@ -18,7 +18,7 @@ var files embed.FS
 // HTML writes the report as one page that loads nothing: style, charts and screens are in it, and it has no script.
 func (r *Report) HTML(w io.Writer) error {
 	page, err := template.New("report.html").Funcs(template.FuncMap{
-		"seconds": Seconds, "instant": instant, "clock": clock, "day": day, "bytes": byteSize, "sub": func(a, b float64) float64 { return a - b },
+		"seconds": Seconds, "instant": instant, "clock": clock, "day": day, "bytes": byteSize, "sentence": sentence,
 	}).ParseFS(files, "report.html")
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
@@ -98,6 +98,7 @@ type tick struct {
 // Measures of the charts, in units of their view boxes.
 const (
 	laneLeft, laneRight = 120.0, 800.0
+	laneLabel           = 84.0 // right of a bar
 	laneHeight          = 30.0
 	chartLeft           = 46.0
 	chartRight          = 800.0
@@ -171,14 +172,14 @@ func (r *Report) row(s Step, took float64) row {
 func (r *Report) lanes() ([]lane, []tick) {
 	span := 0.0
 	for _, m := range r.Machines {
-		span = max(span, since(r.Requested, m.Started), since(r.Requested, m.Healthy))
+		span = max(span, since(r.Requested, m.Started), since(r.Requested, r.until(m)))
 	}
 	if span == 0 {
 		return nil, nil
 	}
 	step := niceStep(span, 6)
 	span = math.Ceil(span/step) * step
-	x := func(s float64) float64 { return laneLeft + (laneRight-laneLeft-64)*s/span }
+	x := func(s float64) float64 { return laneLeft + (laneRight-laneLeft-laneLabel)*s/span }
 	var out []lane
 	for i, m := range r.Machines {
 		l := lane{Name: clip(m.Name, 15), Y: 8 + float64(i)*laneHeight, X: x(since(r.Requested, m.Started)), Healthy: m.Well()}
@@ -186,7 +187,7 @@ func (r *Report) lanes() ([]lane, []tick) {
 		case m.Started.IsZero():
 			l.X, l.To, l.Label = laneLeft, laneLeft, "not started"
 		case m.Healthy.IsZero():
-			l.To, l.Label = x(span), "not healthy"
+			l.To, l.Label = x(since(r.Requested, r.until(m))), "not healthy"
 		default:
 			l.To = x(since(r.Requested, m.Healthy))
 			l.Label = Seconds(since(r.Requested, m.Healthy))
@@ -199,6 +200,23 @@ func (r *Report) lanes() ([]lane, []tick) {
 		ticks = append(ticks, tick{x(s), Seconds(s)})
 	}
 	return out, ticks
+}
+
+// until is when a machine became healthy, or until when it was known not to be.
+func (r *Report) until(m Machine) time.Time {
+	if !m.Healthy.IsZero() || m.Started.IsZero() {
+		return m.Healthy
+	}
+	until := m.Started
+	for _, it := range r.Evidence {
+		if it.Machine == m.Name && it.Time.After(until) {
+			until = it.Time
+		}
+	}
+	if until.Equal(m.Started) && !r.Ended.IsZero() {
+		until = r.Ended
+	}
+	return until
 }
 
 // LanesHeight is the height of the machines' time line.

@@ -160,10 +160,17 @@ func (r *Report) summary() string {
 		say("Nothing of it was left behind.")
 	}
 	if r.Lag != nil && r.Lag.Samples > 0 {
-		v := r.Lag.Verdict()
-		say("%s.", strings.ToUpper(v[:1])+v[1:])
+		say("%s", sentence(r.Lag.Verdict()))
 	}
 	return strings.Join(parts, " ")
+}
+
+// sentence makes a sentence of what is written like an error.
+func sentence(s string) string {
+	if s == "" {
+		return ""
+	}
+	return strings.ToUpper(s[:1]) + s[1:] + "."
 }
 
 // Title names the kind of run.
