@@ -436,6 +436,11 @@ func (c *Controller) observeMachine(ctx context.Context, siteName, machine strin
 	}
 }
 
+// RestoreExtensions begins to restore the extensions of a group where it runs; a rehearsal changes nothing.
+func (c *Controller) RestoreExtensions(ctx context.Context, group string, rehearsal bool, by string) (store.Run, error) {
+	return c.recovery.Start(ctx, recovery.Request{Kind: recovery.KindExtensions, Group: group, Rehearsal: rehearsal, By: by})
+}
+
 // SetCollector changes a site's settings about its collector; a setting that is empty is removed.
 func (c *Controller) SetCollector(ctx context.Context, name string, settings map[string]string) (dr.Site, error) {
 	s, err := c.store.Site(ctx, name)
