@@ -175,14 +175,17 @@ func (s *server) groups(a huma.API) {
 			}
 			return &body[wire.Status]{fromStatus(list[0])}, nil
 		})
-	huma.Register(a, op(http.MethodGet, "/v1/groups/{name}/points", "list-points", tag, "List recovery points, the oldest first"),
-		func(ctx context.Context, in *Named) (*body[[]dr.RecoveryPoint], error) {
-			list, err := s.backend.Points(ctx, in.Name)
-			return &body[[]dr.RecoveryPoint]{orEmpty(list)}, fail(err)
-		})
+	type sync struct {
+		Named
+		Consistent bool `query:"consistent" doc:"Freeze the guests for a consistent point, as far as that goes"`
+	}
 	huma.Register(a, op(http.MethodPost, "/v1/groups/{name}/sync", "sync", tag, "Run a replication cycle now and wait for it"),
-		func(ctx context.Context, in *Named) (*body[wire.Cycle], error) {
-			res, err := s.backend.Sync(ctx, in.Name)
+		func(ctx context.Context, in *sync) (*body[wire.Cycle], error) {
+			run := s.backend.Sync
+			if in.Consistent {
+				run = s.backend.SyncConsistent
+			}
+			res, err := run(ctx, in.Name)
 			return &body[wire.Cycle]{fromResult(res)}, fail(err)
 		})
 	huma.Register(a, op(http.MethodPost, "/v1/groups/{name}/pause", "pause", tag, "Pause replication"),

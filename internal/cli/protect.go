@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -33,7 +34,8 @@ With --site or -f, protect tells the controller to replicate running machines fr
   understudy protect system.raw data.raw --group db --vault /srv/vault
   understudy protect --group shop --site east --target west --vault main --policy gold \
       --machine shop-db:order=1,probe=tcp:7000 --machine shop-web:order=2,probe=http:8080/health
-  understudy protect -f group.yaml`,
+  understudy protect -f group.yaml
+  understudy protect -f group.yaml --before-freeze "shop-db=shop quiesce" --after-freeze "shop-db=shop resume"`,
 		RunE: func(cmd *cobra.Command, files []string) error {
 			switch {
 			case len(files) > 0 && g.wanted():
@@ -137,6 +139,8 @@ type groupFlags struct {
 	target   string
 	policy   string
 	machines []string
+	before   []string
+	after    []string
 }
 
 func (g *groupFlags) add(cmd *cobra.Command) {
@@ -146,6 +150,8 @@ func (g *groupFlags) add(cmd *cobra.Command) {
 	f.StringVar(&g.target, "target", "", "the site where they are recovered (default: the same site)")
 	f.StringVar(&g.policy, "policy", "default", "the replication policy")
 	f.StringArrayVar(&g.machines, "machine", nil, "a machine: NAME[:order=N][,probe=tcp:PORT|http:PORT/PATH|serial:TEXT|agent][,timeout=1m]")
+	f.StringArrayVar(&g.before, "before-freeze", nil, "a shell command that prepares the applications of a machine for a consistent point: NAME=COMMAND")
+	f.StringArrayVar(&g.after, "after-freeze", nil, "a shell command that lets them go on: NAME=COMMAND")
 }
 
 func (g *groupFlags) wanted() bool { return g.file != "" || g.site != "" }
@@ -241,7 +247,7 @@ func (g groupFlags) group(cmd *cobra.Command, f vaultFlags) (wire.Group, error) 
 		}
 		var y groupFile
 		if err := yaml.UnmarshalWithOptions(data, &y, yaml.Strict()); err != nil {
-			return w, invalid("keys: name, site, target, vault, policy, machines (name, order, probe)", "read group %s: %s", g.file, yaml.FormatError(err, false, true))
+			return w, invalid("keys: name, site, target, vault, policy, machines (name, order, probe, hooks)", "read group %s: %s", g.file, yaml.FormatError(err, false, true))
 		}
 		w = wire.Group{Name: y.Name, Site: y.Site, Target: y.Target, Vault: y.Vault, Policy: y.Policy, Machines: y.Machines}
 	}
@@ -265,6 +271,9 @@ func (g groupFlags) group(cmd *cobra.Command, f vaultFlags) (wire.Group, error) 
 		}
 		w.Machines = append(w.Machines, wire.FromGroup(dr.Group{Machines: []dr.MachinePolicy{m}}).Machines...)
 	}
+	if err := g.addHooks(&w); err != nil {
+		return w, err
+	}
 	var missing []string
 	for _, need := range []struct{ name, value string }{{"--group", w.Name}, {"--site", w.Site}, {"--vault", w.Vault}} {
 		if need.value == "" {
@@ -278,6 +287,34 @@ func (g groupFlags) group(cmd *cobra.Command, f vaultFlags) (wire.Group, error) 
 		return w, usage(cmd, fmt.Errorf("the group is not complete: give %s", joinNames(missing)))
 	}
 	return w, nil
+}
+
+// addHooks gives machines of a group the hooks that the flags name.
+func (g groupFlags) addHooks(w *wire.Group) error {
+	for _, f := range []struct {
+		flag string
+		list []string
+		set  func(*wire.Hooks, []string)
+	}{
+		{"before-freeze", g.before, func(h *wire.Hooks, argv []string) { h.Before = argv }},
+		{"after-freeze", g.after, func(h *wire.Hooks, argv []string) { h.After = argv }},
+	} {
+		for _, text := range f.list {
+			name, command, ok := strings.Cut(text, "=")
+			if !ok || command == "" {
+				return invalid(`for example --before-freeze "shop-db=shop quiesce"`, "--%s %q is no NAME=COMMAND", f.flag, text)
+			}
+			i := slices.IndexFunc(w.Machines, func(m wire.GroupMachine) bool { return m.Name == name })
+			if i < 0 {
+				return invalid("name a machine of the group", "--%s %q: the group has no machine %s", f.flag, text, name)
+			}
+			if w.Machines[i].Hooks == nil {
+				w.Machines[i].Hooks = &wire.Hooks{}
+			}
+			f.set(w.Machines[i].Hooks, []string{"/bin/sh", "-c", command})
+		}
+	}
+	return nil
 }
 
 // protectGroup has the controller protect a group.

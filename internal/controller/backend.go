@@ -12,7 +12,6 @@ import (
 	"understudy/internal/keyring"
 	"understudy/internal/recovery"
 	"understudy/internal/registry"
-	"understudy/internal/replicate"
 	"understudy/internal/site"
 	"understudy/internal/store"
 )
@@ -284,44 +283,6 @@ func (c *Controller) Unprotect(ctx context.Context, name string) error {
 		return fmt.Errorf("unprotect %s: %w", name, err)
 	}
 	return c.store.DeleteGroup(ctx, name)
-}
-
-// Points lists the recovery points of a group.
-func (c *Controller) Points(ctx context.Context, group string) ([]dr.RecoveryPoint, error) {
-	g, err := c.store.Group(ctx, group)
-	if err != nil {
-		return nil, err
-	}
-	v, err := c.vault(ctx, g.Vault)
-	if err != nil {
-		return nil, err
-	}
-	return v.Points(ctx, group)
-}
-
-// Sync runs a cycle now and waits for it.
-func (c *Controller) Sync(ctx context.Context, group string) (replicate.Result, error) {
-	g, err := c.store.Group(ctx, group)
-	if err != nil {
-		return replicate.Result{}, err
-	}
-	p, err := c.store.Protection(ctx, group)
-	if err != nil {
-		return replicate.Result{}, err
-	}
-	if !replicates(p.State) || g.Paused {
-		state := string(p.State)
-		if g.Paused {
-			state = "paused"
-		}
-		return replicate.Result{}, dr.WithHint(fmt.Errorf("sync %s: the group is %s", group, state), dr.KindConflict, "understudy status "+group)
-	}
-	res, err := c.scheduler.SyncNow(ctx, group)
-	if err != nil {
-		return res, err
-	}
-	// Whoever waited for the first copy may fail over now.
-	return res, c.advance(ctx, group, res.Instant)
 }
 
 // Pause pauses replication of a group until Resume.

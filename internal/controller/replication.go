@@ -35,7 +35,7 @@ func (c *Controller) load(ctx context.Context, group string) (replicate.Work, er
 		Driver: driver, Vault: v.Vault, Dir: filepath.Join(c.cfg.Dir, "repl", v.ID()), Now: c.cfg.Now, Logger: c.log,
 	}
 	cycler.Describe = c.extensions.describe(g)
-	return replicate.Work{Group: g, RPO: policy.RPO, Keep: policy.Keep, Cycler: cycler}, nil
+	return replicate.Work{Group: g, RPO: policy.RPO, Keep: policy.Keep, Cycler: cycler, AppEvery: policy.AppEvery, FreezeTimeout: policy.FreezeTimeout}, nil
 }
 
 // dirtyStatus collects changes of status until they are saved together: the scheduler must not wait for the disk.

@@ -12,6 +12,7 @@ import (
 const (
 	MinRPO    = time.Second
 	maxPeriod = 100 * 365 * 24 * time.Hour
+	maxFreeze = time.Minute
 )
 
 // DefaultPolicy is the policy of a group for which none was chosen: a point a minute, all of them kept for an hour and
@@ -33,6 +34,12 @@ func (p Policy) Validate() error {
 	}
 	if p.RPO < MinRPO || p.RPO > 24*time.Hour {
 		bad = append(bad, fmt.Errorf("rpo %s is not between %s and 1d", FormatDuration(p.RPO), FormatDuration(MinRPO)))
+	}
+	if p.AppEvery != 0 && (p.AppEvery < p.RPO || p.AppEvery > 30*24*time.Hour) {
+		bad = append(bad, fmt.Errorf("application-consistent points every %s: not between the rpo, %s, and 30d", FormatDuration(p.AppEvery), FormatDuration(p.RPO)))
+	}
+	if p.FreezeTimeout != 0 && (p.FreezeTimeout < time.Second || p.FreezeTimeout > maxFreeze) {
+		bad = append(bad, fmt.Errorf("freeze timeout %s is not between 1s and %s", FormatDuration(p.FreezeTimeout), FormatDuration(maxFreeze)))
 	}
 	if len(p.Keep) == 0 {
 		bad = append(bad, errors.New("it keeps nothing"))

@@ -176,6 +176,8 @@ func TestValidatePolicy(t *testing.T) {
 		"no name":              func(p *Policy) { p.Name = "" },
 		"rpo 0s":               func(p *Policy) { p.RPO = 0 },
 		"rpo 2d":               func(p *Policy) { p.RPO = 48 * time.Hour },
+		"every 5s: not":        func(p *Policy) { p.AppEvery = 5 * time.Second },
+		"freeze timeout 2m":    func(p *Policy) { p.FreezeTimeout = 2 * time.Minute },
 		"keeps nothing":        func(p *Policy) { p.Keep = nil },
 		"below 1s":             func(p *Policy) { p.Keep[1].Every = time.Millisecond },
 		"time to keep":         func(p *Policy) { p.Keep[1].For = 0 },

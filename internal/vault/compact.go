@@ -49,6 +49,9 @@ func (v *Vault) compact(ctx context.Context, l *Lease, keep []dr.Tier) (s Compac
 	if err != nil {
 		return s, err
 	}
+	if w.marks.damaged != nil { // with them names are lost that keep points
+		return s, w.marks.damaged
+	}
 	points := w.points()
 	survivors := points
 	if len(keep) > 0 && len(points) > 0 {

@@ -57,7 +57,7 @@ func (w *view) choose(sel string) (dr.RecoveryPoint, error) {
 				return p.Kind == dr.FilesystemConsistent || p.Kind == dr.ApplicationConsistent
 			})
 	}
-	if at, ok := parseTime(sel); ok {
+	if at, ok := dr.ParseTime(sel, time.Local); ok {
 		return newest(list, "point at or before "+sel, func(p dr.RecoveryPoint) bool { return !p.Time.After(at) })
 	}
 	if pointID.MatchString(sel) {
@@ -79,18 +79,6 @@ func (w *view) choose(sel string) (dr.RecoveryPoint, error) {
 		return dr.RecoveryPoint{}, fmt.Errorf("point named %s: %w", sel, err)
 	}
 	return w.info(p), nil
-}
-
-func parseTime(s string) (time.Time, bool) {
-	if t, err := time.Parse(time.RFC3339, s); err == nil {
-		return t, true
-	}
-	for _, layout := range []string{"2006-01-02 15:04:05", "2006-01-02 15:04"} {
-		if t, err := time.ParseInLocation(layout, s, time.Local); err == nil {
-			return t, true
-		}
-	}
-	return time.Time{}, false
 }
 
 var (

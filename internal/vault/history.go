@@ -48,6 +48,7 @@ type view struct {
 	best     map[dr.Position]*object // the object to take at each position that can be opened
 	position []dr.Position           // the keys of best, ascending; of a fork only the side that history went on from
 	forks    []string                // IDs at which history forks
+	damaged  []*object               // that say what is part of history; only name and err are set
 	last     uint64                  // highest sequence number in use, by names
 }
 
@@ -80,16 +81,52 @@ func (v *Vault) readObject(ctx context.Context, group, name string, size, tail i
 	return o, f, nil
 }
 
-// scan lists a group's objects, reads the headers of new ones, and works out what can be opened.
+// scan lists a group's objects, reads the headers of new ones, and works out what can be opened. The small objects that
+// say what is hidden and what is stale may be damaged: then all that is there is shown, as far as it tells what it is.
 func (v *Vault) scan(ctx context.Context, group string) (*view, error) {
 	if err := checkGroup(group); err != nil {
 		return nil, err
 	}
 	// Marks first: what takes the place of the objects that they hide was there before them.
 	marks, err := v.readMarks(ctx, group)
+	var damaged []*object
+	note := func(name string, err error) {
+		v.log.Error("vault object is damaged, recovery points are read without it", "object", name, "error", err, "hint", dr.Hint(err))
+		damaged = append(damaged, &object{name: name, err: err})
+	}
+	if dr.KindOf(err) == dr.KindCorrupt {
+		note(marksName(group), err)
+		marks, err = marks.without(err), nil
+	}
 	if err != nil {
 		return nil, err
 	}
+	objects, err := v.objects(ctx, group)
+	if err != nil {
+		return nil, err
+	}
+	var owner Owner
+	stored, tag, err := v.readOwner(ctx, group)
+	if err == nil {
+		owner, err = stored.public()
+	}
+	if dr.KindOf(err) == dr.KindCorrupt {
+		note(ownerName(group), err)
+		tag, err = "", nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	if tag == "" {
+		owner = Owner{History: inferReigns(objects)}
+	}
+	w := newView(group, objects, marks, &owner)
+	w.damaged = damaged
+	return w, nil
+}
+
+// objects lists a group's objects and reads the headers of new ones.
+func (v *Vault) objects(ctx context.Context, group string) ([]*object, error) {
 	var infos []blob.Info
 	for _, kind := range []string{"/p/", "/m/"} {
 		err := v.store.List(ctx, "g/"+group+kind, func(i blob.Info) error { infos = append(infos, i); return nil })
@@ -111,19 +148,7 @@ func (v *Vault) scan(ctx context.Context, group string) (*view, error) {
 	if err := eg.Wait(); err != nil {
 		return nil, fmt.Errorf("read group %s: %w", group, err)
 	}
-	stored, tag, err := v.readOwner(ctx, group)
-	if err != nil {
-		return nil, err
-	}
-	owner, err := stored.public()
-	if err != nil {
-		return nil, err
-	}
-	objects = slices.DeleteFunc(objects, func(o *object) bool { return o == nil })
-	if tag == "" {
-		return newView(group, objects, marks, nil), nil
-	}
-	return newView(group, objects, marks, &owner), nil
+	return slices.DeleteFunc(objects, func(o *object) bool { return o == nil }), nil
 }
 
 // head reads an object for scan, and remembers it. It returns nil for one that is gone.

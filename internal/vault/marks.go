@@ -22,7 +22,13 @@ type marks struct {
 	// of a name given and a compaction that drops the point at the same moment one fails.
 	Names []markName `json:"names,omitempty"`
 
-	tag string
+	tag     string
+	damaged error // what is stored cannot be read; it is not replaced, since names would go with it
+}
+
+// without is the marks of a group whose marks are damaged.
+func (m *marks) without(cause error) *marks {
+	return &marks{Format: formatVersion, tag: m.tag, damaged: cause}
 }
 
 type markName struct {
@@ -51,12 +57,15 @@ func (v *Vault) readMarks(ctx context.Context, group string) (*marks, error) {
 	}
 	m := &marks{tag: tag}
 	if err := json.Unmarshal(data, m); err != nil || m.Format != formatVersion {
-		return nil, corrupt(fmt.Errorf("read marks of group %s: not of format %d", group, formatVersion))
+		return m, damagedState(group, fmt.Errorf("read marks of group %s: not of format %d", group, formatVersion))
 	}
 	return m, nil
 }
 
 func (v *Vault) writeMarks(ctx context.Context, group string, m *marks) error {
+	if m.damaged != nil {
+		return m.damaged
+	}
 	data, err := json.Marshal(m)
 	if err == nil {
 		m.tag, err = v.store.PutTagged(ctx, marksName(group), data, m.tag)

@@ -59,7 +59,7 @@ func (v *Vault) readOwner(ctx context.Context, group string) (ownerObject, strin
 	}
 	var o ownerObject
 	if err := json.Unmarshal(data, &o); err != nil || o.Format != formatVersion || o.Epoch == 0 || len(o.History) == 0 && !o.Pending {
-		return ownerObject{}, "", corrupt(fmt.Errorf("read owner of group %s: not an owner of format %d", group, formatVersion))
+		return ownerObject{}, tag, damagedState(group, fmt.Errorf("read owner of group %s: not an owner of format %d", group, formatVersion))
 	}
 	return o, tag, nil
 }
@@ -126,19 +126,26 @@ type Lease struct {
 // epoch 1. Another site's group is dr.KindFenced; a live lease of another holder is dr.KindConflict. A holder that
 // acquires again ends its earlier lease.
 func (v *Vault) Acquire(ctx context.Context, group, site, holder string, ttl time.Duration) (*Lease, error) {
-	return v.take(ctx, &Lease{v: v, group: group, site: site, ttl: ttl, id: randomID()}, holder, false)
+	return v.take(ctx, &Lease{v: v, group: group, site: site, ttl: ttl, id: randomID()}, holder, toAcquire)
 }
 
 // TakeOver makes a site the owner of a group at the next epoch, whoever owned it, and takes the lease. History goes on
 // from the newest point; what a stale writer adds to an older epoch after that is not part of it.
 func (v *Vault) TakeOver(ctx context.Context, group, site, holder string, ttl time.Duration) (*Lease, error) {
-	return v.take(ctx, &Lease{v: v, group: group, site: site, ttl: ttl, id: randomID()}, holder, true)
+	return v.take(ctx, &Lease{v: v, group: group, site: site, ttl: ttl, id: randomID()}, holder, toTakeOver)
 }
 
 // attempts bounds how often a compare-and-swap that lost is tried again.
 const attempts = 8
 
-func (v *Vault) take(ctx context.Context, l *Lease, holder string, force bool) (*Lease, error) {
+// Why a lease is taken.
+const (
+	toAcquire = iota
+	toTakeOver
+	toRepair // over an owner that cannot be read
+)
+
+func (v *Vault) take(ctx context.Context, l *Lease, holder string, why int) (*Lease, error) {
 	if err := checkGroup(l.group); err != nil {
 		return nil, err
 	}
@@ -148,19 +155,19 @@ func (v *Vault) take(ctx context.Context, l *Lease, holder string, force bool) (
 	for range attempts {
 		start := v.now()
 		o, tag, err := v.readOwner(ctx, l.group)
-		if err != nil {
+		damaged := why == toRepair && dr.KindOf(err) == dr.KindCorrupt
+		if err != nil && !damaged {
 			return nil, err
 		}
 		switch {
-		case tag == "":
+		case tag == "" || damaged:
 			// The owner object may have been lost while history is there: then go on after it.
-			o = ownerObject{Format: formatVersion, Epoch: 1, Site: l.site, Pending: true}
-			newest, err := v.newestEpoch(ctx, l.group)
-			if err != nil {
+			if o, err = v.newOwner(ctx, l.group, l.site); err != nil {
 				return nil, err
 			}
-			o.Epoch += newest
-		case force:
+		case why == toRepair:
+			return nil, dr.WithHint(fmt.Errorf("repair owner of group %s: it is sound", l.group), dr.KindConflict, "nothing is to be repaired")
+		case why == toTakeOver:
 			o.Epoch++
 			o.Site, o.Pending = l.site, true
 		case o.Site != l.site:

@@ -134,7 +134,7 @@ func (r *Report) judge(w *view, bad map[string]error) {
 			d.Points = append(d.Points, point)
 		}
 	}
-	for _, o := range w.broken {
+	for _, o := range slices.Concat(w.damaged, w.broken) {
 		spoils(o.name, o.err, "")
 	}
 	for name, err := range bad {
@@ -221,7 +221,7 @@ func (v *Vault) Stats(ctx context.Context, group string) (Stats, error) {
 		return s, fmt.Errorf("count group %s: %w", group, err)
 	}
 	points := w.points()
-	s.Points, s.Damaged = len(points), len(w.broken)
+	s.Points, s.Damaged = len(points), len(w.broken)+len(w.damaged)
 	if len(points) > 0 {
 		s.Oldest, s.Newest = points[0].Time, points[len(points)-1].Time
 	}

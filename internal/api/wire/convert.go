@@ -24,7 +24,8 @@ func (s Site) DR() dr.Site { return dr.Site(s) }
 
 // FromPolicy converts a policy.
 func FromPolicy(p dr.Policy) Policy {
-	return Policy{Name: p.Name, RPO: Duration(p.RPO), Keep: dr.FormatTiers(p.Keep)}
+	return Policy{Name: p.Name, RPO: Duration(p.RPO), Keep: dr.FormatTiers(p.Keep),
+		AppEvery: Duration(p.AppEvery), FreezeTimeout: Duration(p.FreezeTimeout)}
 }
 
 // DR converts and checks a policy.
@@ -33,7 +34,8 @@ func (p Policy) DR() (dr.Policy, error) {
 	if err != nil {
 		return dr.Policy{}, fmt.Errorf("policy %s: %w", p.Name, err)
 	}
-	v := dr.Policy{Name: p.Name, RPO: time.Duration(p.RPO), Keep: keep}
+	v := dr.Policy{Name: p.Name, RPO: time.Duration(p.RPO), Keep: keep,
+		AppEvery: time.Duration(p.AppEvery), FreezeTimeout: time.Duration(p.FreezeTimeout)}
 	return v, v.Validate()
 }
 
@@ -44,6 +46,9 @@ func FromGroup(g dr.Group) Group {
 		wm := GroupMachine{Name: m.Name, Order: m.Order}
 		if m.Probe != (dr.Probe{}) {
 			wm.Probe = &Probe{Kind: string(m.Probe.Kind), Text: m.Probe.Text, Port: m.Probe.Port, Path: m.Probe.Path, Timeout: Duration(m.Probe.Timeout)}
+		}
+		if h := m.Hooks; len(h.Before)+len(h.After) > 0 {
+			wm.Hooks = &Hooks{Before: h.Before, After: h.After}
 		}
 		w.Machines = append(w.Machines, wm)
 	}
@@ -57,6 +62,9 @@ func (g Group) DR() dr.Group {
 		dm := dr.MachinePolicy{Name: m.Name, Order: m.Order}
 		if p := m.Probe; p != nil {
 			dm.Probe = dr.Probe{Kind: dr.ProbeKind(p.Kind), Text: p.Text, Port: p.Port, Path: p.Path, Timeout: time.Duration(p.Timeout)}
+		}
+		if h := m.Hooks; h != nil {
+			dm.Hooks = dr.Hooks{Before: h.Before, After: h.After}
 		}
 		v.Machines = append(v.Machines, dm)
 	}

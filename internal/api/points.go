@@ -1,0 +1,71 @@
+package api
+
+import (
+	"context"
+	"net/http"
+	"time"
+
+	"github.com/danielgtaylor/huma/v2"
+
+	"understudy/internal/api/wire"
+	"understudy/internal/dr"
+	"understudy/internal/replicate"
+)
+
+// PointBackend does what the API is asked for about recovery points.
+type PointBackend interface {
+	Points(ctx context.Context, group string) ([]dr.RecoveryPoint, error)
+	// Point finds a point as recovery does: latest, latest-application, latest-filesystem, an ID, a name or a time.
+	Point(ctx context.Context, group, selector string) (dr.RecoveryPoint, error)
+	NamePoint(ctx context.Context, group, selector, name, by string) (dr.RecoveryPoint, error)
+	UnnamePoint(ctx context.Context, group, name, by string) (dr.RecoveryPoint, error)
+	// SyncConsistent is Sync for a point that is as consistent as the guests allow.
+	SyncConsistent(ctx context.Context, group string) (replicate.Result, error)
+}
+
+func (s *server) points(a huma.API) {
+	const tag = "points"
+	type filter struct {
+		Named
+		Consistency string    `query:"consistency" enum:"crash,filesystem,application" doc:"At least"`
+		After       time.Time `query:"after" doc:"At or after this instant"`
+		Before      time.Time `query:"before" doc:"Before this instant"`
+		OnlyNamed   bool      `query:"named" doc:"Only points with a name"`
+	}
+	huma.Register(a, op(http.MethodGet, "/v1/groups/{name}/points", "list-points", tag, "List recovery points, the oldest first"),
+		func(ctx context.Context, in *filter) (*body[[]dr.RecoveryPoint], error) {
+			f := dr.PointFilter{Consistency: dr.Consistency(in.Consistency), After: in.After, Before: in.Before, Named: in.OnlyNamed}
+			if err := f.Validate(); err != nil {
+				return nil, fail(err)
+			}
+			list, err := s.backend.Points(ctx, in.Name)
+			return &body[[]dr.RecoveryPoint]{orEmpty(f.Apply(list))}, fail(err)
+		})
+	type pointed struct {
+		Named
+		Point string `path:"point" doc:"latest, latest-application, latest-filesystem, an ID, a name or a time"`
+	}
+	huma.Register(a, op(http.MethodGet, "/v1/groups/{name}/points/{point}", "show-point", tag, "Find a recovery point"),
+		func(ctx context.Context, in *pointed) (*body[dr.RecoveryPoint], error) {
+			p, err := s.backend.Point(ctx, in.Name, in.Point)
+			return &body[dr.RecoveryPoint]{p}, fail(err)
+		})
+	type naming struct {
+		pointed
+		Body wire.PointName
+	}
+	huma.Register(a, op(http.MethodPost, "/v1/groups/{name}/points/{point}/names", "name-point", tag, "Give a recovery point a name, which keeps it from retention"),
+		func(ctx context.Context, in *naming) (*body[dr.RecoveryPoint], error) {
+			p, err := s.backend.NamePoint(ctx, in.Name, in.Point, in.Body.Name, caller(ctx))
+			return &body[dr.RecoveryPoint]{p}, fail(err)
+		})
+	type named struct {
+		Named
+		Label string `path:"label"`
+	}
+	huma.Register(a, op(http.MethodDelete, "/v1/groups/{name}/point-names/{label}", "unname-point", tag, "Take a name away; retention may drop its point from now on"),
+		func(ctx context.Context, in *named) (*body[dr.RecoveryPoint], error) {
+			p, err := s.backend.UnnamePoint(ctx, in.Name, in.Label, caller(ctx))
+			return &body[dr.RecoveryPoint]{p}, fail(err)
+		})
+}
