@@ -23,9 +23,20 @@ const (
 	StatePlannedFailoverFailed State = "planned-failover-failed"
 	StateFailover              State = "failover" // the epoch is raised: there is no way back to the source
 	StateFailoverFailed        State = "failover-failed"
-	StateFailedOver            State = "failed-over" // running at the target; another recovery point may still be chosen
-	StateCommitted             State = "committed"   // the target is the owner for good
+	StateFailedOver            State = "failed-over"  // running at the target; another recovery point may still be chosen
+	StateCommitted             State = "committed"    // the target is the owner for good
+	StateReprotecting          State = "reprotecting" // recovery points begin at the new site, and the former one is prepared for the way back
+	StateReprotectFailed       State = "reprotect-failed"
+	StateResolving             State = "resolving" // a split brain is being ended for one of the sites
+	StateResolveFailed         State = "resolve-failed"
 )
+
+// States are all states, in the order of the life of a group.
+func States() []State {
+	return []State{StateDisabled, StateEnabling, StateEnablingFailed, StateSeeding, StateSeedingPaused, StateSeedingFailed, StateProtected, StatePaused,
+		StatePlannedFailover, StatePlannedFailoverFailed, StateFailover, StateFailoverFailed, StateFailedOver, StateCommitted, StateReprotecting,
+		StateReprotectFailed, StateResolving, StateResolveFailed}
+}
 
 // Operation is what is asked of a group, or what has happened to it.
 type Operation string
@@ -47,8 +58,11 @@ const (
 	OpChangePoint     Operation = "change-point"
 	OpCommit          Operation = "commit"
 
+	OpReprotect Operation = "reprotect"
+
 	OpSourceReturned Operation = "source-returned" // an old owner came back after a failover: sets SplitBrain
-	OpResolve        Operation = "resolve"         // the old owner's machines are given up: clears SplitBrain
+	OpKeepOwner      Operation = "keep-owner"      // the old owner's machines are given up: clears SplitBrain
+	OpKeepFormer     Operation = "keep-former"     // the old owner becomes the owner again: clears SplitBrain at its end
 
 	OpTestFailover Operation = "test-failover"
 	OpTestRunning  Operation = "test-running"
@@ -80,6 +94,10 @@ func (o Operation) Command() string {
 		return "understudy run cancel RUN"
 	case OpCommit:
 		return "understudy commit GROUP"
+	case OpReprotect:
+		return "understudy reprotect GROUP"
+	case OpKeepOwner, OpKeepFormer:
+		return "understudy split-brain resolve GROUP --keep SITE"
 	case OpCleanup:
 		return "understudy cleanup GROUP"
 	}
@@ -114,10 +132,14 @@ func Transitions() []Transition {
 		{StateProtected, OpPause, StatePaused},
 		{StateProtected, OpPlannedFailover, StatePlannedFailover},
 		{StateProtected, OpFailover, StateFailover},
+		{StateProtected, OpKeepOwner, StateProtected},
+		{StateProtected, OpKeepFormer, StateResolving},
 		{StateProtected, OpDisable, StateDisabled},
 		{StatePaused, OpResume, StateProtected},
 		{StatePaused, OpPlannedFailover, StatePlannedFailover},
 		{StatePaused, OpFailover, StateFailover},
+		{StatePaused, OpKeepOwner, StatePaused},
+		{StatePaused, OpKeepFormer, StateResolving},
 		{StatePaused, OpDisable, StateDisabled},
 
 		{StatePlannedFailover, OpFinish, StateFailedOver},
@@ -130,10 +152,33 @@ func Transitions() []Transition {
 		{StateFailover, OpFinish, StateFailedOver},
 		{StateFailover, OpFail, StateFailoverFailed},
 		{StateFailoverFailed, OpFailover, StateFailover},
+		{StateFailoverFailed, OpKeepOwner, StateFailoverFailed},
+		{StateFailoverFailed, OpKeepFormer, StateResolving},
 
 		{StateFailedOver, OpChangePoint, StateFailover},
 		{StateFailedOver, OpCommit, StateCommitted},
+		{StateFailedOver, OpKeepOwner, StateFailedOver},
+		{StateFailedOver, OpKeepFormer, StateResolving},
+
+		{StateCommitted, OpReprotect, StateReprotecting},
+		{StateCommitted, OpFailover, StateFailover},
+		{StateCommitted, OpKeepOwner, StateCommitted},
+		{StateCommitted, OpKeepFormer, StateResolving},
 		{StateCommitted, OpDisable, StateDisabled},
+
+		{StateReprotecting, OpFinish, StateProtected},
+		{StateReprotecting, OpFail, StateReprotectFailed},
+		{StateReprotecting, OpCancel, StateCommitted},
+		{StateReprotectFailed, OpReprotect, StateReprotecting},
+		{StateReprotectFailed, OpFailover, StateFailover},
+		{StateReprotectFailed, OpKeepOwner, StateReprotectFailed},
+		{StateReprotectFailed, OpKeepFormer, StateResolving},
+		{StateReprotectFailed, OpDisable, StateDisabled},
+
+		{StateResolving, OpFinish, StateProtected},
+		{StateResolving, OpFail, StateResolveFailed},
+		{StateResolveFailed, OpKeepFormer, StateResolving},
+		{StateResolveFailed, OpKeepOwner, StateResolving},
 	}
 }
 
@@ -222,13 +267,24 @@ func (p Protection) Next(op Operation) (Protection, error) {
 	switch op {
 	case OpSourceReturned:
 		switch p.State {
-		case StateFailover, StateFailoverFailed, StateFailedOver, StateCommitted:
-			p.SplitBrain = true
-			return p, nil
+		case "", StateDisabled, StateEnabling, StateEnablingFailed, StateSeeding, StateSeedingPaused, StateSeedingFailed:
+			return conflict("", "%s refused: group is %s, so its source has not been left", op, p.State)
 		}
-		return conflict("", "%s refused: group is %s, so its source has not been left", op, p.State)
-	case OpResolve:
-		p.SplitBrain = false
+		p.SplitBrain = true
+		return p, nil
+	case OpKeepOwner, OpKeepFormer:
+		if !p.SplitBrain && p.State != StateResolveFailed {
+			return conflict("", "%s refused: no former owner came back, so there is no split brain", op)
+		}
+		if p.Test != TestNone {
+			return conflict(OpCleanup.Command(), "%s refused: a test failover is %s; clean it up first", op, p.Test)
+		}
+		next, err := Next(p.State, op)
+		if err != nil {
+			return p, err
+		}
+		// Keeping the former owner takes a while; until it is done both sides count as there.
+		p.State, p.SplitBrain = next, next == StateResolving
 		return p, nil
 	case OpTestFailover, OpTestRunning, OpTestFail, OpCleanup, OpCleaned:
 		if op == OpTestFailover && p.State != StateProtected && p.State != StatePaused {
@@ -238,13 +294,17 @@ func (p Protection) Next(op Operation) (Protection, error) {
 		next, err := NextTest(p.Test, op)
 		p.Test = next
 		return p, err
-	case OpPlannedFailover, OpDisable:
-		if p.Test != TestNone {
+	case OpPlannedFailover, OpDisable, OpReprotect, OpFailover:
+		if p.Test != TestNone && op != OpFailover {
 			return conflict(OpCleanup.Command(), "%s refused: a test failover is %s; clean it up first", op, p.Test)
 		}
-		if p.SplitBrain {
-			return conflict("stop the machines that came back at the former site for good, then release them",
-				"%s refused: the former owner came back (split brain)", op)
+		// Starting over a failover that failed goes to the same site; anything else would write over one of the sides.
+		if p.SplitBrain && p.State != StateFailoverFailed {
+			return conflict(OpKeepOwner.Command(), "%s refused: the former owner came back (split brain); say first which site is kept", op)
+		}
+	case OpFinish:
+		if p.State == StateResolving {
+			p.SplitBrain = false
 		}
 	}
 	next, err := Next(p.State, op)
@@ -263,11 +323,17 @@ func allowed(table []Transition, state State) []Operation {
 }
 
 func refuse(what string, op Operation, allowed []Operation, hint string) error {
-	names := make([]string, 0, len(allowed))
+	var names, resolving []string
 	for _, o := range allowed {
-		if o.Command() != "" {
+		switch {
+		case o == OpKeepOwner || o == OpKeepFormer: // for a split brain only
+			resolving = append(resolving, string(o))
+		case o.Command() != "":
 			names = append(names, string(o))
 		}
+	}
+	if len(names) == 0 {
+		names = resolving
 	}
 	now := "nothing can be asked of it until that is over"
 	if len(names) > 0 {
@@ -293,14 +359,25 @@ func way(table []Transition, from State, op Operation) string {
 			return describe(at.path)
 		}
 		for _, t := range table {
-			// Nobody is told to fail, or to give the protection up, on the way to something else.
-			if t.From == at.state && !seen[t.To] && t.Op != OpFail && t.Op != OpTestFail && t.Op != OpDisable {
+			if t.From == at.state && !seen[t.To] && harmless(t) {
 				seen[t.To] = true
 				queue = append(queue, step{t.To, append(slices.Clone(at.path), t.Op)})
 			}
 		}
 	}
 	return ""
+}
+
+// harmless reports whether a person may be told to take a transition on the way to something else: never to fail, to give
+// the protection up, or to lose data by a failover that has not begun.
+func harmless(t Transition) bool {
+	switch t.Op {
+	case OpFail, OpTestFail, OpDisable, OpKeepFormer:
+		return false
+	case OpFailover:
+		return t.From == StateFailoverFailed || t.From == StatePlannedFailoverFailed
+	}
+	return true
 }
 
 func describe(path []Operation) string {
@@ -313,7 +390,7 @@ func describe(path []Operation) string {
 		case OpSeeded:
 			text = "wait until the first copy is complete (understudy status GROUP)"
 		case OpFinish:
-			text = "wait until the failover is done (understudy run watch RUN)"
+			text = "wait until that is done (understudy run watch RUN)"
 		case OpTestRunning:
 			text = "wait until the test runs"
 		case OpCleaned:

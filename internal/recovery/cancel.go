@@ -6,19 +6,23 @@ import (
 	"fmt"
 
 	"understudy/internal/dr"
+	"understudy/internal/store"
 )
 
 // Cancel asks a run to end. A test failover removes what it made; a planned failover that has not raised the epoch
-// gives production back to the source. What cannot be taken back is refused with dr.KindConflict.
+// gives production back to the source; a clone removes what it copied, also after it failed, and a move gives its source
+// back. What cannot be taken back is refused with dr.KindConflict.
 func (r *Recovery) Cancel(ctx context.Context, id, reason string) error {
 	run, err := r.o.Store.Run(ctx, id)
 	if err != nil {
 		return err
 	}
 	switch {
+	case run.State == store.RunFailed && copiesMachine(run.Kind):
+		return r.discardFailed(ctx, run, reason)
 	case run.State.Ended():
 		return dr.WithHint(fmt.Errorf("cancel %s: it has %s", run.ID, run.State), dr.KindConflict, "understudy run show "+run.ID)
-	case run.Kind == KindCleanup || run.Kind == KindCommit:
+	case run.Kind == KindCleanup || run.Kind == KindCommit || run.Kind == KindResolve:
 		return dr.WithHint(fmt.Errorf("cancel %s: a %s is not cancelled", run.ID, run.Kind), dr.KindConflict, "understudy run watch "+run.ID)
 	}
 	var res Result
@@ -27,7 +31,8 @@ func (r *Recovery) Cancel(ctx context.Context, id, reason string) error {
 			return fmt.Errorf("cancel %s: %w", run.ID, err)
 		}
 	}
-	if !rehearses(run.Kind) && !res.Healthy.IsZero() {
+	// What waits for a person then is the rest of a plan, which can be given up.
+	if !rehearses(run.Kind) && !res.Healthy.IsZero() && run.State != store.RunWaiting {
 		return dr.WithHint(fmt.Errorf("cancel %s: the group is failed over, only its disks are still being copied", run.ID), dr.KindConflict,
 			"understudy run watch "+run.ID)
 	}

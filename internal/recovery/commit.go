@@ -39,5 +39,8 @@ func (r *Recovery) commit(run *engine.Run, p Input) (*Result, error) {
 	if err == nil && rows > 0 {
 		err = r.hydrate(run, of, res)
 	}
+	if err == nil {
+		err = r.accept(run, of)
+	}
 	return res, err
 }

@@ -28,7 +28,10 @@ func settleFailover(o outcome, prot *store.Protection) error {
 	case prot.State == dr.StateFailover:
 		return apply(prot, dr.OpFail)
 	case prot.State == dr.StatePlannedFailover && o.result.Restored:
-		return apply(prot, dr.OpCancel)
+		if err := apply(prot, dr.OpCancel); err != nil || !o.input.Paused {
+			return err
+		}
+		return apply(prot, dr.OpPause)
 	case prot.State == dr.StatePlannedFailover:
 		return apply(prot, dr.OpFail)
 	}
@@ -110,17 +113,35 @@ func (r *Recovery) undo(run *engine.Run, p Input, res *Result, err error) error 
 	return err
 }
 
+// moved makes the target the site of a group.
+func moved(g *dr.Group, p Input) {
+	if g.Home == "" {
+		g.Home = p.Source
+	}
+	g.Site, g.Target = p.Target, p.Source
+}
+
 // goLive brings the machines up under their own names and makes the target the group's site.
 func (r *Recovery) goLive(run *engine.Run, p Input, point chosen, res *Result) error {
+	originals, err := r.adopt(run, p, "")
+	if err != nil {
+		return err
+	}
+	if res.Originals, err = r.renew(run, p, point.ID, originals.of(p), ""); err != nil {
+		return err
+	}
+	if err := r.release(run, p); err != nil {
+		return err
+	}
 	if err := r.serve(run, p, point); err != nil {
 		return err
 	}
 	if err := r.bringUp(run, p, res); err != nil {
 		return err
 	}
-	err := action(run, "finish", fmt.Sprintf("record that %s runs at %s", p.Group, p.Target), engine.StepOptions{Retries: 5, Cleanup: true},
+	err = action(run, "finish", fmt.Sprintf("record that %s runs at %s", p.Group, p.Target), engine.StepOptions{Retries: 5, Cleanup: true},
 		func(ctx context.Context, say *engine.Progress) error {
-			if err := r.o.Store.ChangeGroup(ctx, p.Group, func(g *dr.Group) error { g.Site, g.Target = p.Target, p.Source; return nil }); err != nil {
+			if err := r.o.Store.ChangeGroup(ctx, p.Group, func(g *dr.Group) error { moved(g, p); return nil }); err != nil {
 				return err
 			}
 			say.Say("lost %.1f s, up after %.1f s", float64(res.RPO), float64(res.RTO))

@@ -33,6 +33,8 @@ func (r *Recovery) fence(run *engine.Run, p Input) ([]SourceResult, error) {
 }
 
 func (r *Recovery) hold(ctx context.Context, siteName, machine string) error {
+	r.fencing.Lock()
+	defer r.fencing.Unlock()
 	d, err := r.o.Sites(ctx, siteName)
 	if err != nil {
 		return err
@@ -43,15 +45,24 @@ func (r *Recovery) hold(ctx context.Context, siteName, machine string) error {
 const heldReason = "failed over to another site by Understudy"
 
 func (r *Recovery) recordFence(ctx context.Context, p Input, machine string, held error) error {
-	_, err := r.o.Store.ChangeFence(ctx, p.Source, machine, func(f *store.Fence) error {
+	return r.recordFenceAt(ctx, p, p.Source, machine, held)
+}
+
+func (r *Recovery) recordFenceAt(ctx context.Context, p Input, siteName, machine string, held error) error {
+	_, err := r.o.Store.ChangeFence(ctx, siteName, machine, func(f *store.Fence) error {
 		now := r.o.Now().UTC()
 		if f.Since.IsZero() {
 			f.Since = now
 		}
-		f.Group, f.Run, f.Error = p.Group, p.Run, ""
-		f.Reason = fmt.Sprintf("%s was failed over to %s", p.Group, p.Target)
+		if siteName == p.Source || f.Run == "" {
+			f.Run, f.Reason = p.Run, fmt.Sprintf("%s was failed over to %s", p.Group, p.Target)
+			if siteName == p.Target {
+				f.Reason = fmt.Sprintf("%s left %s", p.Group, siteName)
+			}
+		}
+		f.Group, f.Error = p.Group, ""
 		if held == nil {
-			f.HeldAt, f.Seen = now, now
+			f.HeldAt, f.Seen, f.Power = now, now, dr.PowerOff
 			return nil
 		}
 		f.Error = held.Error()

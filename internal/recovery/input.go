@@ -19,8 +19,12 @@ type Request struct {
 	By    string     // who asks
 	Plan  string     // failovers and drills: the plan to carry out, or empty
 	Drill *DrillSpec // drills: how
+	Clone *CloneSpec // clones and moves: what, and what it is to become
+	Of    string     // clones and moves: the run that is gone on with
 	// Rehearsal asks extensions only whether they could be restored.
 	Rehearsal bool
+	// Keep is the site that is kept when a split brain is resolved.
+	Keep string
 	// FailedAt is when the source failed, if known: the achieved RPO is measured from it. Zero: now.
 	FailedAt time.Time
 }
@@ -41,10 +45,15 @@ type Input struct {
 	Of     string     `json:"of,omitempty"`
 	OfKind string     `json:"ofKind,omitempty"`
 	Drill  *DrillSpec `json:"drill,omitempty"`
+	Clone  *CloneSpec `json:"clone,omitempty"`
 
 	Rehearsal bool `json:"rehearsal,omitempty"`
 
 	Plan *PlanInput `json:"plan,omitempty"`
+	// Paused says that a person had paused the group.
+	Paused bool `json:"paused,omitempty"`
+	// Full says, of a resolved split brain, that the machines at Target become the group's.
+	Full bool `json:"full,omitempty"`
 	// Change says that the group is failed over already and another recovery point is wanted.
 	Change bool `json:"change,omitempty"`
 }
@@ -95,4 +104,24 @@ func (r *Recovery) inputOf(ctx context.Context, id string) (store.Run, Input, er
 }
 
 // about names what the run is about, for people.
-func (p Input) about() string { return p.Group }
+func (p Input) about() string {
+	if p.Clone != nil {
+		return p.Clone.about()
+	}
+	return p.Group
+}
+
+// aboutMachine names the machine that a run of no group is about.
+func (p Input) aboutMachine() string {
+	if p.Clone == nil {
+		return ""
+	}
+	return p.Clone.about()
+}
+
+func (q Request) about() string {
+	if q.Clone != nil {
+		return q.Clone.about()
+	}
+	return q.Group
+}

@@ -24,6 +24,9 @@ func (r *Recovery) withTarget(ctx context.Context, p Input, f func(site.Driver) 
 }
 
 func (r *Recovery) provision(ctx context.Context, p Input, name string) error {
+	if original, err := r.original(ctx, p, name); err != nil || original {
+		return err // it was brought to the point already
+	}
 	return r.withTarget(ctx, p, func(d site.Driver) error {
 		rows, err := r.o.Store.Exports(ctx, p.Run)
 		if err != nil {
@@ -56,6 +59,16 @@ func (r *Recovery) provision(ctx context.Context, p Input, name string) error {
 	})
 }
 
+// original reports whether a machine of a run is one that the group had left at the target, so that it is neither
+// created nor deleted.
+func (r *Recovery) original(ctx context.Context, p Input, name string) (bool, error) {
+	if rehearses(p.Kind) {
+		return false, nil
+	}
+	o, ok, err := r.o.Store.Original(ctx, p.Target, name)
+	return ok && o.Group == p.Group, err
+}
+
 func (s *served) machines() []dr.Machine {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -65,12 +78,17 @@ func (s *served) machines() []dr.Machine {
 	return s.point.Machines()
 }
 
-// remove deletes what a run made at the target and stops serving it.
+// remove deletes what a run made at the target and stops serving it. What was there before is held again.
 func (r *Recovery) remove(run *engine.Run, of Input, prefix string) error {
 	o := engine.StepOptions{Timeout: deleteTimeout, Retries: 3, Cleanup: true}
 	if _, err := each(run, of.Machines, func(m dr.MachinePolicy) engine.Step[none] {
 		return engine.Step[none]{Name: prefix + "delete " + m.Name, Title: fmt.Sprintf("delete %s at %s", of.as(m.Name), of.Target), Options: o,
 			Do: func(ctx context.Context, _ *engine.Progress) (none, error) {
+				if original, err := r.original(ctx, of, m.Name); err != nil {
+					return none{}, err
+				} else if original {
+					return none{}, r.holdAt(ctx, of, of.Target, m.Name)
+				}
 				d, err := r.o.Sites(ctx, of.Target)
 				if err != nil {
 					return none{}, err
@@ -90,6 +108,9 @@ func (r *Recovery) hydrate(run *engine.Run, of Input, res *Result) error {
 		return engine.Step[time.Time]{Name: "hydrate " + m.Name, Title: fmt.Sprintf("copy the disks of %s from the vault to %s", of.as(m.Name), of.Target),
 			Options: engine.StepOptions{Stall: hydrateStall, Retries: 1 << 20, Backoff: time.Second},
 			Do: func(ctx context.Context, p *engine.Progress) (time.Time, error) {
+				if original, err := r.original(ctx, of, m.Name); err != nil || original {
+					return r.o.Now().UTC(), err
+				}
 				err := r.withTarget(ctx, of, func(d site.Driver) error { return d.Hydrate(ctx, of.as(m.Name), p.Bytes) })
 				return r.o.Now().UTC(), err
 			}}

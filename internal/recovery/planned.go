@@ -33,10 +33,18 @@ func (r *Recovery) planned(run *engine.Run, p Input) (*Result, error) {
 	var point chosen
 	var raised taken
 	err := func() (err error) {
-		if _, err = r.choose(run, p, "check vault", "check that the vault can be read here"); err != nil {
+		if point, err = r.choose(run, p, "check vault", "check that the vault can be read here"); err != nil {
 			return err
 		}
 		if err = r.before(run, p, res); err != nil {
+			return err
+		}
+		// Most of what differs is written while production still runs.
+		originals, err := r.adopt(run, p, "ahead: ")
+		if err != nil {
+			return err
+		}
+		if _, err = r.renew(run, p, point.ID, originals.of(p), "ahead: "); err != nil {
 			return err
 		}
 		touched = true
@@ -66,6 +74,10 @@ func (r *Recovery) planned(run *engine.Run, p Input) (*Result, error) {
 		res.Source = append(res.Source, SourceResult{Name: m.Name, Held: true})
 	}
 	point.into(res)
+	if err == nil {
+		err = action(run, "remember source", fmt.Sprintf("record that the disks at %s are at point %s", p.Source, point.ID), engine.StepOptions{Retries: 5},
+			func(ctx context.Context, _ *engine.Progress) error { return r.stayed(ctx, p, point.ID) })
+	}
 	if err == nil {
 		err = r.goLive(run, p, point, res)
 	}
@@ -125,6 +137,8 @@ func (r *Recovery) giveBack(run *engine.Run, p Input) error {
 	o := engine.StepOptions{Timeout: startTimeout, Retries: 5, Cleanup: true}
 	if err := action(run, "release source", "release the machines at "+p.Source, o, func(ctx context.Context, _ *engine.Progress) error {
 		// First the records: Reconcile must not hold again what is released.
+		r.fencing.Lock()
+		defer r.fencing.Unlock()
 		if err := r.o.Store.DeleteFences(ctx, p.Run); err != nil {
 			return err
 		}

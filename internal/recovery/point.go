@@ -73,10 +73,17 @@ func (r *Recovery) vacant(ctx context.Context, p Input) error {
 		return err
 	}
 	for _, m := range p.Machines {
-		if slices.ContainsFunc(there, func(t dr.Machine) bool { return t.Name == p.as(m.Name) }) {
-			return dr.WithHint(fmt.Errorf("machine %s exists at %s", p.as(m.Name), p.Target), dr.KindConflict,
-				"rename or remove the machine at "+p.Target+": Understudy does not replace what it did not create")
+		if !slices.ContainsFunc(there, func(t dr.Machine) bool { return t.Name == p.as(m.Name) }) {
+			continue
 		}
+		if ours, err := r.leftBehind(ctx, p.Group, p.Target, p.as(m.Name)); err != nil || ours {
+			if err != nil {
+				return err
+			}
+			continue // it is brought to the point and used again
+		}
+		return dr.WithHint(fmt.Errorf("machine %s exists at %s", p.as(m.Name), p.Target), dr.KindConflict,
+			"rename or remove the machine at "+p.Target+": Understudy does not replace what it did not create")
 	}
 	return nil
 }

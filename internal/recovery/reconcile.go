@@ -5,9 +5,9 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"time"
 
 	"understudy/internal/dr"
+	"understudy/internal/site"
 	"understudy/internal/store"
 )
 
@@ -19,19 +19,54 @@ func (r *Recovery) Reconcile(ctx context.Context) error {
 	fences, err := r.o.Store.Fences(ctx, "")
 	errs = append(errs, err)
 	bySite := map[string][]store.Fence{}
+	groups, err := r.o.Store.Groups(ctx)
+	errs = append(errs, err)
+	sites := map[string]string{}
+	for _, g := range groups {
+		sites[g.Name] = g.Site
+	}
 	for _, f := range fences {
 		prot, err := r.o.Store.Protection(ctx, f.Group)
 		if err != nil {
 			errs = append(errs, err)
 			continue
 		}
-		switch prot.State {
-		case dr.StateFailover, dr.StateFailoverFailed, dr.StateFailedOver, dr.StateCommitted:
+		if at, ok := sites[f.Group]; ok && mustNotRun(prot.State, f.Site, at) {
 			bySite[f.Site] = append(bySite[f.Site], f)
 		}
 	}
+	errs = append(errs, r.abandoned(ctx, sites))
 	for name, list := range bySite {
 		errs = append(errs, r.reconcileSite(ctx, name, list))
+	}
+	return errors.Join(errs...)
+}
+
+// mustNotRun reports whether what is held at a site must stay so, of a group whose machines run elsewhere as far as is
+// recorded. While that is being changed, all that is held at either site must.
+func mustNotRun(s dr.State, held, runsAt string) bool {
+	switch s {
+	case "", dr.StateDisabled, dr.StateEnabling, dr.StateEnablingFailed, dr.StateSeeding, dr.StateSeedingPaused, dr.StateSeedingFailed:
+		return false
+	case dr.StateFailover, dr.StateFailoverFailed, dr.StateResolving, dr.StateResolveFailed:
+		return true
+	}
+	return held != runsAt
+}
+
+// abandoned lets go of what groups left behind that are no longer protected, at sites that could not be reached then.
+func (r *Recovery) abandoned(ctx context.Context, groups map[string]string) error {
+	rows, err := r.o.Store.Originals(ctx, "")
+	if err != nil {
+		return err
+	}
+	done := map[string]bool{}
+	var errs []error
+	for _, o := range rows {
+		if _, ok := groups[o.Group]; !ok && !done[o.Group] {
+			done[o.Group] = true
+			errs = append(errs, r.Abandon(ctx, o.Group))
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -56,10 +91,11 @@ func (r *Recovery) reconcileSite(ctx context.Context, name string, fences []stor
 		}
 		power := machines[i].Power
 		live := power == dr.PowerOn || power == dr.PowerPaused
-		var held error
 		if live || f.HeldAt.IsZero() {
-			held = d.Fence(ctx, f.Machine, true, f.Reason)
-			errs = append(errs, r.returned(ctx, f, power, held))
+			still, held := r.holdStill(ctx, d, f)
+			if still {
+				errs = append(errs, r.returned(ctx, f, power, held))
+			}
 			continue
 		}
 		if f.Power != power {
@@ -69,11 +105,31 @@ func (r *Recovery) reconcileSite(ctx context.Context, name string, fences []stor
 	return errors.Join(errs...)
 }
 
+// holdStill holds a machine unless it was released since its fence was read.
+func (r *Recovery) holdStill(ctx context.Context, d site.Driver, f store.Fence) (still bool, held error) {
+	r.fencing.Lock()
+	defer r.fencing.Unlock()
+	now, still, err := r.o.Store.Fence(ctx, f.Site, f.Machine)
+	if err != nil || !still || now.Group != f.Group {
+		return false, err
+	}
+	return true, d.Fence(ctx, f.Machine, true, f.Reason)
+}
+
 func (r *Recovery) seen(ctx context.Context, f store.Fence, power dr.Power) error {
 	_, err := r.o.Store.ChangeFence(ctx, f.Site, f.Machine, func(f *store.Fence) error {
 		f.Seen, f.Power = r.o.Now().UTC(), power
 		return nil
 	})
+	return err
+}
+
+// strayed records that a machine that was left behind may have written to its disks.
+func (r *Recovery) strayed(ctx context.Context, siteName, machine string) error {
+	if _, ok, err := r.o.Store.Original(ctx, siteName, machine); err != nil || !ok {
+		return err
+	}
+	_, err := r.o.Store.ChangeOriginal(ctx, siteName, machine, func(o *store.Original) error { o.Base, o.Toward = "", nil; return nil })
 	return err
 }
 
@@ -89,13 +145,16 @@ func (r *Recovery) returned(ctx context.Context, f store.Fence, power dr.Power, 
 		}
 		f.Error = ""
 		if held == nil {
-			f.HeldAt = now
+			f.HeldAt, f.Power = now, dr.PowerOff
 			return nil
 		}
 		f.Error = held.Error()
 		return nil
 	})
 	if err != nil {
+		return err
+	}
+	if err := r.strayed(ctx, f.Site, f.Machine); err != nil {
 		return err
 	}
 	if _, err := r.Apply(ctx, f.Group, dr.OpSourceReturned); err != nil {
@@ -113,23 +172,4 @@ func (r *Recovery) returned(ctx context.Context, f store.Fence, power dr.Power, 
 	r.o.Logger.Warn(message, "group", f.Group, "site", f.Site, "machine", f.Machine)
 	r.event(ctx, "split-brain", store.Run{ID: f.Run, Group: f.Group}, message)
 	return nil
-}
-
-// Resolve records that a person gave up what the former owner's machines hold. They stay held.
-func (r *Recovery) Resolve(ctx context.Context, group string) error {
-	fences, err := r.o.Store.Fences(ctx, group)
-	if err != nil {
-		return err
-	}
-	for _, f := range fences {
-		if f.Error != "" {
-			return dr.WithHint(fmt.Errorf("machine %s at %s is not held: %s", f.Machine, f.Site, f.Error), dr.KindConflict,
-				"stop it at "+f.Site+" first")
-		}
-		if _, err := r.o.Store.ChangeFence(ctx, f.Site, f.Machine, func(f *store.Fence) error { f.SplitBrain = time.Time{}; return nil }); err != nil {
-			return err
-		}
-	}
-	_, err = r.Apply(ctx, group, dr.OpResolve)
-	return err
 }

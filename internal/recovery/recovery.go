@@ -10,9 +10,11 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync"
 	"time"
 
 	"understudy/internal/dr"
+	"understudy/internal/grant"
 	"understudy/internal/recovery/drill"
 	"understudy/internal/recovery/engine"
 	"understudy/internal/site"
@@ -28,6 +30,7 @@ type Vault interface {
 	Owner(ctx context.Context, group string) (vault.Owner, error)
 	Acquire(ctx context.Context, group, site, holder string, ttl time.Duration) (*vault.Lease, error)
 	TakeOver(ctx context.Context, group, site, holder string, ttl time.Duration) (*vault.Lease, error)
+	ChangedBetween(ctx context.Context, group, from, to string) (map[dr.DiskID][]dr.Extent, bool, error)
 }
 
 // A Replicator makes recovery points of groups. Its methods are idempotent.
@@ -36,19 +39,21 @@ type Replicator interface {
 	Pause(ctx context.Context, group string) error
 	// Resume lets cycles go on.
 	Resume(ctx context.Context, group string) error
-	// Final makes a recovery point of a paused group whose machines are stopped, so that it holds everything. When
+	// Final makes a recovery point now, also of a paused group; when its machines are stopped it holds everything. When
 	// nothing changed since the newest point it returns that.
 	Final(ctx context.Context, group string) (dr.RecoveryPoint, error)
 }
 
 // Kinds of run.
 const (
-	KindTest     = "test-failover"
-	KindFailover = "failover"
-	KindPlanned  = "planned-failover"
-	KindCommit   = "commit"
-	KindCleanup  = "cleanup"
-	KindDrill    = "drill" // a test failover that takes evidence and cleans up after itself
+	KindTest      = "test-failover"
+	KindFailover  = "failover"
+	KindPlanned   = "planned-failover"
+	KindCommit    = "commit"
+	KindCleanup   = "cleanup"
+	KindReprotect = "reprotect"
+	KindResolve   = "resolve"
+	KindDrill     = "drill" // a test failover that takes evidence and cleans up after itself
 )
 
 // Options of a Recovery.
@@ -68,6 +73,8 @@ type Options struct {
 	// Lost is called when another controller may have taken over: the program must end.
 	Lost func(error)
 
+	// LeaseTTL bounds how long a controller that was replaced can go on; 15 s when 0.
+	LeaseTTL time.Duration
 	// ShutdownGrace is how long a guest may take to shut down before it is forced; 1 minute when 0.
 	ShutdownGrace time.Duration
 	// EvidenceDir is the folder where drills keep their evidence; none is kept when empty.
@@ -75,8 +82,14 @@ type Options struct {
 	// Replication tells how replication of a group stands, for drills to measure. May be nil.
 	Replication func(ctx context.Context, group string) (drill.Sample, error)
 
+	// CanRun says why machines cannot be recovered to a site, or nil. May be nil.
+	CanRun func(ctx context.Context, site string) error
+
 	// SiteTimeout bounds what is asked of a site that may be down; 15 s when 0.
 	SiteTimeout time.Duration
+
+	// GrantTTL is how long a copy's access to a disk lasts unless it is renewed; 10 minutes when 0.
+	GrantTTL time.Duration
 }
 
 // A kind of run.
@@ -99,6 +112,12 @@ type Recovery struct {
 	kinds   map[string]kind
 	exports *exports
 	view    *view
+	// fencing orders those who hold machines against those who release them.
+	fencing sync.Mutex
+
+	sources  *sources       // of copies
+	grants   *grant.Manager // by which copies read and write; from Open on
+	resuming sync.Mutex     // held while it is decided what becomes of a copy that failed
 }
 
 // New makes a Recovery; Open starts it.
@@ -115,17 +134,21 @@ func New(o Options) *Recovery {
 	if o.SiteTimeout == 0 {
 		o.SiteTimeout = 15 * time.Second
 	}
-	r := &Recovery{o: o}
+	if o.GrantTTL == 0 {
+		o.GrantTTL = 10 * time.Minute
+	}
+	r := &Recovery{o: o, sources: &sources{o: o, open: map[string]*source{}}}
 	r.view = newView(o)
 	r.exports = &exports{o: o, served: map[string]*served{}}
 	r.engine = engine.New(engine.Options{
-		Path: o.EnginePath, Logger: o.Logger, Lost: o.Lost, Observe: r.view.observe, Finish: r.finish,
+		Path: o.EnginePath, Logger: o.Logger, Lost: o.Lost, Observe: r.view.observe, Finish: r.finish, LeaseTTL: o.LeaseTTL,
 	})
 	r.kinds = map[string]kind{
 		KindExtensions: r.extensionsKind(),
 		KindDrill:      r.drillKind(),
 		KindTest:       r.testKind(), KindFailover: r.failoverKind(), KindPlanned: r.plannedKind(), KindCommit: r.commitKind(),
-		KindCleanup: r.cleanupKind(),
+		KindClone: r.cloneKind(), KindMove: r.moveKind(),
+		KindCleanup: r.cleanupKind(), KindReprotect: r.reprotectKind(), KindResolve: r.resolveKind(),
 	}
 	for name, k := range r.kinds {
 		r.engine.Register(name, interpret(k.do))
@@ -149,8 +172,11 @@ func (r *Recovery) Open(ctx context.Context) error {
 	if err := r.exports.restore(ctx); err != nil {
 		r.o.Logger.Error("serve recovery points again", "error", err)
 	}
-	if err := r.engine.Open(ctx); err != nil {
+	if err := r.openGrants(ctx); err != nil {
 		return errors.Join(err, r.exports.close())
+	}
+	if err := r.engine.Open(ctx); err != nil {
+		return errors.Join(err, r.grants.Close(), r.exports.close())
 	}
 	// A run may have been recorded without reaching the engine.
 	runs, err := r.o.Store.Runs(ctx, store.RunFilter{Active: true, Limit: 100000})
@@ -181,12 +207,13 @@ func (r *Recovery) Tidy(ctx context.Context) error {
 	if len(pruned) > 0 {
 		r.o.Logger.Info("removed old runs from the history", "runs", len(pruned))
 	}
-	return errors.Join(err, e, r.sweepEvidence(ctx))
+	_, old := r.o.Store.PruneGrants(ctx, r.o.Now().Add(-historyKept))
+	return errors.Join(err, e, r.sweepEvidence(ctx), old, r.Sweep(ctx))
 }
 
 // Close interrupts runs, which go on after the next Open, and stops serving.
 func (r *Recovery) Close() error {
-	return errors.Join(r.engine.Close(), r.exports.close())
+	return errors.Join(r.engine.Close(), r.grants.Close(), r.exports.close())
 }
 
 // apply carries a protection over to what an operation makes of it. A group that nothing was recorded of is protected.

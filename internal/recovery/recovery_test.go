@@ -118,9 +118,9 @@ func TestFailoverSourceReachableOrNot(t *testing.T) {
 			if s := w.protection().State; s != dr.StateCommitted {
 				t.Fatalf("state %s", s)
 			}
-			_, err = w.rec.Start(t.Context(), recovery.Request{Kind: recovery.KindFailover, Group: "shop"})
-			if dr.KindOf(err) != dr.KindConflict {
-				t.Fatalf("failover after commit: %v", err)
+			_, err = w.rec.Start(t.Context(), recovery.Request{Kind: recovery.KindPlanned, Group: "shop"})
+			if dr.KindOf(err) != dr.KindConflict || !strings.HasPrefix(dr.Hint(err), "understudy reprotect GROUP") {
+				t.Fatalf("planned failover after commit: %v, %s", err, dr.Hint(err))
 			}
 		})
 	}
@@ -164,7 +164,15 @@ func (w *world) splitBrain(wasDown bool) {
 	if n != 1 {
 		t.Fatalf("%d reports of the split brain: %+v", n, events)
 	}
-	must(t, w.rec.Resolve(t.Context(), "shop"))
+	if _, err := w.rec.Start(t.Context(), recovery.Request{Kind: recovery.KindReprotect, Group: "shop"}); dr.KindOf(err) != dr.KindConflict || dr.Hint(err) == "" {
+		t.Fatalf("reprotect in split brain: %v", err)
+	}
+	if _, err := w.rec.Start(t.Context(), recovery.Request{Kind: recovery.KindResolve, Group: "shop", Keep: "north"}); dr.KindOf(err) != dr.KindInvalid {
+		t.Fatalf("keep a site that is not: %v", err)
+	}
+	resolve, err := w.rec.Start(t.Context(), recovery.Request{Kind: recovery.KindResolve, Group: "shop", Keep: "west"})
+	must(t, err)
+	w.wait(resolve.ID, store.RunSucceeded)
 	if w.protection().SplitBrain {
 		t.Fatal("not resolved")
 	}

@@ -22,6 +22,9 @@ func (r *Recovery) testKind() kind {
 			case store.RunCancelled: // and it removed what it made
 				return errors.Join(apply(prot, dr.OpCleanup), apply(prot, dr.OpCleaned))
 			}
+			if !o.result.Made {
+				return errors.Join(apply(prot, dr.OpCleanup), apply(prot, dr.OpCleaned))
+			}
 			return apply(prot, dr.OpTestFail)
 		},
 	}
@@ -36,14 +39,22 @@ func (r *Recovery) testFailover(run *engine.Run, p Input) (*Result, error) {
 		res.RPO = p.rpo(point)
 		err = r.serve(run, p, point)
 	}
-	if err == nil {
+	made := err == nil
+	if made {
 		err = r.bringUp(run, p, res)
 	}
-	if errors.Is(err, engine.ErrAborted) {
+	switch {
+	case errors.Is(err, engine.ErrInterrupted):
+	case errors.Is(err, engine.ErrAborted):
 		// What cancelling could not remove is for a clean-up: the run failed then.
 		if left := r.remove(run, p, "cancel: "); left != nil {
 			err = left
 		}
+		res.Made = true
+	case err != nil && !made:
+		res.Made = r.stopServing(run, p.Run, "give up: ") != nil
+	default:
+		res.Made = true
 	}
 	return res, err
 }

@@ -1,6 +1,7 @@
 package recovery
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -16,12 +17,12 @@ import (
 func (r *Recovery) Start(ctx context.Context, q Request) (store.Run, error) {
 	run, change, err := r.prepare(ctx, q)
 	if err != nil {
-		return store.Run{}, fmt.Errorf("%s %s: %w", q.Kind, q.Group, err)
+		return store.Run{}, fmt.Errorf("%s %s: %w", q.Kind, q.about(), err)
 	}
 	if err := r.o.Store.CreateRun(ctx, run, change); err != nil {
 		return store.Run{}, err
 	}
-	r.event(ctx, "run.started", run, fmt.Sprintf("%s of %s was asked for", run.Kind, run.Group))
+	r.event(ctx, "run.started", run, fmt.Sprintf("%s of %s was asked for", run.Kind, cmp.Or(run.Group, run.About)))
 	// From here on a restart starts it; the caller going away does not stop it.
 	if err := r.engine.Start(context.WithoutCancel(ctx), run.ID, run.Kind, run.Input); err != nil {
 		return run, err
@@ -45,7 +46,7 @@ func (r *Recovery) prepare(ctx context.Context, q Request) (store.Run, func(*sto
 		if err != nil {
 			return store.Run{}, nil, err
 		}
-		p.Source, p.Target, p.Vault, p.Machines = g.Site, g.Target, g.Vault, g.Machines
+		p.Source, p.Target, p.Vault, p.Machines, p.Paused = g.Site, g.Target, g.Vault, g.Machines, g.Paused
 		if prot, err = r.o.Store.Protection(ctx, q.Group); err != nil {
 			return store.Run{}, nil, err
 		}
@@ -64,7 +65,9 @@ func (r *Recovery) prepare(ctx context.Context, q Request) (store.Run, func(*sto
 		err = p.checkPlan()
 	}
 	if err == nil && p.failsOver() {
-		err = errors.Join(p.validate(), r.checkPoint(ctx, p))
+		if err = joinErrors([]error{p.validate(), r.checkTarget(ctx, p)}); err == nil {
+			err = r.checkPoint(ctx, p)
+		}
 	}
 	if err != nil {
 		return store.Run{}, nil, err
@@ -73,7 +76,15 @@ func (r *Recovery) prepare(ctx context.Context, q Request) (store.Run, func(*sto
 		change = func(*store.Protection) error { return nil }
 	}
 	data, err := json.Marshal(p)
-	return store.Run{ID: p.Run, Kind: p.Kind, Group: p.Group, Point: p.Point, State: store.RunPending, Requested: now, By: q.By, Input: data}, change, err
+	return store.Run{ID: p.Run, Kind: p.Kind, Group: p.Group, Point: p.Point, State: store.RunPending, Requested: now, By: q.By, About: p.aboutMachine(), Input: data}, change, err
+}
+
+// checkTarget refuses a target where nothing can run.
+func (r *Recovery) checkTarget(ctx context.Context, p Input) error {
+	if r.o.CanRun == nil || p.Target == "" {
+		return nil
+	}
+	return r.o.CanRun(ctx, p.Target)
 }
 
 // checkPoint refuses a recovery point that does not exist before there is a run. A vault that cannot be reached now is

@@ -21,6 +21,11 @@ type Result struct {
 	// Independent is when the machines no longer needed the vault.
 	Independent time.Time    `json:"independent,omitzero"`
 	Drill       *DrillResult `json:"drill,omitempty"`
+	Clone       *CloneResult `json:"clone,omitempty"`
+	// Originals are the machines that the group had left at the target, and how they were brought to the point.
+	Originals []OriginalResult `json:"originals,omitempty"`
+	// Made says that a rehearsal may have left something at the target.
+	Made bool `json:"made,omitempty"`
 	// Restored says that a planned failover that failed gave production back to the source.
 	Restored bool `json:"restored,omitempty"`
 
