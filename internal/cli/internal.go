@@ -20,6 +20,6 @@ func (a *App) internalCommand() *cobra.Command {
 		},
 	}
 	lan.Flags().StringVar(&socket, "socket", "", "the unix socket to serve on")
-	cmd.AddCommand(lan)
+	cmd.AddCommand(lan, a.connectCommand())
 	return cmd
 }

@@ -60,7 +60,10 @@ func (a *App) serve(ctx context.Context, listen string, log *slog.Logger) (err e
 	if err != nil {
 		return err
 	}
-	options := registry.Options{Dir: dir, Now: a.Now, Logger: log, SwitchCommand: []string{program, "internal", "lan-switch", "--socket"}}
+	options := registry.Options{
+		Dir: dir, Now: a.Now, Logger: log,
+		SwitchCommand: []string{program, "internal", "lan-switch", "--socket"}, ConnectCommand: []string{program, "internal", "connect"},
+	}
 	c, err := controller.Open(ctx, controller.Config{
 		Dir: dir, Now: a.Now, Logger: log, Homes: homes,
 		OpenSite:    func(s dr.Site) (site.Driver, error) { return registry.Driver(s, options) },

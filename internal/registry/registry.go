@@ -4,6 +4,7 @@ package registry
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"maps"
@@ -32,6 +33,8 @@ type Options struct {
 	Logger *slog.Logger
 	// SwitchCommand starts a network switch of a qemu site; see qemu.Config.
 	SwitchCommand []string
+	// ConnectCommand joins a guest to a service of its qemu site; see qemu.Config.
+	ConnectCommand []string
 }
 
 // A Provider is a kind of site.
@@ -46,7 +49,7 @@ type Provider struct {
 func Providers() []Provider {
 	return []Provider{
 		{"image", "disk image files, captured and never run", []string{"machine.NAME=FILE[,FILE]"}, false},
-		{"qemu", "QEMU machines on this host, described in DIR/machines/*.yaml", []string{"dir=DIR", "accel=kvm|tcg"}, true},
+		{"qemu", "QEMU machines on this host, described in DIR/machines/*.yaml", []string{"dir=DIR", "accel=kvm|tcg", "service.NAME=PORT=127.0.0.1:PORT"}, true},
 	}
 }
 
@@ -101,6 +104,10 @@ func prepare(s dr.Site, o Options) (func() (site.Driver, error), error) {
 	maps.DeleteFunc(s.Config, func(key, _ string) bool { return strings.HasPrefix(key, extension.KeyPrefix) })
 	switch s.Provider {
 	case "qemu":
+		services, err := services(s)
+		if err != nil {
+			return nil, err
+		}
 		if err := known(s, "dir", "accel"); err != nil {
 			return nil, err
 		}
@@ -114,7 +121,9 @@ func prepare(s dr.Site, o Options) (func() (site.Driver, error), error) {
 		if a := s.Config["accel"]; a != "" && a != "kvm" && a != "tcg" {
 			return nil, invalid(s, fmt.Sprintf("accel %q is not kvm or tcg", a), "leave accel out: kvm is used where it works")
 		}
-		cfg := qemu.Config{Dir: dir, Accel: s.Config["accel"], SwitchCommand: o.SwitchCommand, Logger: o.Logger}
+		cfg := qemu.Config{
+			Dir: dir, Accel: s.Config["accel"], SwitchCommand: o.SwitchCommand, ConnectCommand: o.ConnectCommand, Services: services, Logger: o.Logger,
+		}
 		return func() (site.Driver, error) { return qemu.New(cfg) }, nil
 	case "image":
 		machines := map[string][]string{}
@@ -140,6 +149,32 @@ func prepare(s dr.Site, o Options) (func() (site.Driver, error), error) {
 		names = append(names, p.Name)
 	}
 	return nil, invalid(s, fmt.Sprintf("unknown provider %q", s.Provider), "providers: "+strings.Join(names, ", "))
+}
+
+// services takes the settings of services out of a site's, which is the caller's own.
+func services(s dr.Site) ([]qemu.Service, error) {
+	var list []qemu.Service
+	ports := map[int]string{}
+	for _, key := range slices.Sorted(maps.Keys(s.Config)) {
+		name, ok := strings.CutPrefix(key, "service.")
+		if !ok {
+			continue
+		}
+		service, err := qemu.ParseService(name, s.Config[key])
+		if err == nil && name == "" {
+			err = errors.New("no name")
+		}
+		if other := ports[service.GuestPort]; err == nil && other != "" {
+			err = fmt.Errorf("guest port %d is that of service %s", service.GuestPort, other)
+		}
+		if err != nil {
+			return nil, invalid(s, key+": "+err.Error(), "say at which port guests find which server: --set service.metrics=9100=127.0.0.1:9101")
+		}
+		ports[service.GuestPort] = name
+		list = append(list, service)
+		delete(s.Config, key)
+	}
+	return list, nil
 }
 
 func known(s dr.Site, keys ...string) error {

@@ -29,11 +29,18 @@ func TestCheck(t *testing.T) {
 		"relative folder":  {Name: "x", Provider: "qemu", Config: map[string]string{"dir": "sites/../x"}},
 		"unknown setting":  {Name: "x", Provider: "qemu", Config: map[string]string{"dir": "/d", "color": "red"}},
 		"wrong accel":      {Name: "x", Provider: "qemu", Config: map[string]string{"dir": "/d", "accel": "hvf"}},
+		"service port":     {Name: "x", Provider: "qemu", Config: map[string]string{"dir": "/d", "service.m": "0=127.0.0.1:9101"}},
+		"service address":  {Name: "x", Provider: "qemu", Config: map[string]string{"dir": "/d", "service.m": "9100=192.0.2.1:9101"}},
+		"service name":     {Name: "x", Provider: "qemu", Config: map[string]string{"dir": "/d", "service.": "9100=127.0.0.1:9101"}},
+		"services clash":   {Name: "x", Provider: "qemu", Config: map[string]string{"dir": "/d", "service.a": "9100=127.0.0.1:1", "service.b": "9100=127.0.0.1:2"}},
 		"no machines":      {Name: "x", Provider: "image"},
 	} {
 		if err := Check(s); dr.KindOf(err) != dr.KindInvalid || dr.Hint(err) == "" {
 			t.Errorf("%s: %v", name, err)
 		}
+	}
+	if err := Check(dr.Site{Name: "x", Provider: "qemu", Config: map[string]string{"dir": "/d", "service.metrics": "9100=127.0.0.1:9101"}}); err != nil {
+		t.Errorf("a site with a service: %v", err)
 	}
 	if err := Check(dr.Site{Name: "x", Provider: "image", Config: map[string]string{"machine.db": "/a.qcow2, /b.raw"}}); err != nil {
 		t.Errorf("an image site: %v", err)

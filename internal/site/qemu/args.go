@@ -2,6 +2,7 @@ package qemu
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -38,6 +39,8 @@ type launch struct {
 	switches map[string]string // network to socket
 	monitor  int               // file descriptors of the listening sockets in the child
 	agent    int
+	services []Service
+	connect  []string // command that joins a guest to one
 }
 
 // arguments is QEMU's command line.
@@ -88,6 +91,9 @@ func (l launch) arguments() ([]string, error) {
 		args = append(args, "-device", fmt.Sprintf("virtio-blk-pci,id=%s,drive=%s,serial=%s,addr=%#x,bootindex=%d",
 			deviceID(d.Name), formatNode(d.Name), serial, slot, slot-slotDisks+1))
 		slot++
+	}
+	if len(l.services) > 0 && len(l.connect) == 0 {
+		return nil, dr.WithHint(errors.New("the site has no connect command"), dr.KindInvalid, "remove the site's services, or set its connect command")
 	}
 	for i, n := range m.NICs {
 		args = append(args, "-netdev", l.netdev(i, n),
@@ -199,7 +205,7 @@ func (l launch) netdev(i int, n dr.NIC) string {
 		return fmt.Sprintf("stream,id=net%d,server=off,addr.type=unix,addr.path=%s", i, comma(l.switches[n.Network]))
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "user,id=net%d,restrict=on", i)
+	fmt.Fprintf(&b, "user,id=net%d,restrict=on%s", i, l.guestForwards())
 	for _, f := range l.forwards {
 		if f.NIC == i {
 			fmt.Fprintf(&b, ",hostfwd=tcp:127.0.0.1:%d-:%d", f.HostPort, f.GuestPort)

@@ -40,16 +40,20 @@ func (d *Driver) Command(ctx context.Context, name string, c site.Command) (site
 	case !m.running():
 		return site.CommandResult{}, dr.WithHint(fmt.Errorf("%s: the machine is off", what), dr.KindUnavailable, "start the machine")
 	}
+	var res site.CommandResult
 	pid, err := m.startProgram(ctx, c)
-	if err != nil {
-		return site.CommandResult{}, fmt.Errorf("%s: %s: %w", what, c.Argv[0], err)
+	if err == nil {
+		if res, err = m.awaitProgram(ctx, pid); err != nil {
+			m.endProgram(ctx, pid)
+		}
 	}
-	res, err := m.awaitProgram(ctx, pid)
 	if err != nil {
-		m.endProgram(ctx, pid)
-		return site.CommandResult{}, fmt.Errorf("%s: %s: %w", what, c.Argv[0], err)
+		err = fmt.Errorf("%s: %s: %w", what, c.Argv[0], err)
 	}
-	return res, nil
+	if ctx.Err() != nil && dr.Hint(err) == "" {
+		err = dr.WithHint(err, dr.KindUnavailable, "give it more time, or see on the machine's console whether the guest hangs")
+	}
+	return res, err
 }
 
 // ask puts one question to the guest's agent. While the guest is frozen for a capture it waits.

@@ -41,6 +41,10 @@ type Config struct {
 	// SwitchCommand starts a network switch when a unix socket's path is appended to it: the program must call
 	// lanswitch.Main. Machines with a NIC without forwards need it.
 	SwitchCommand []string
+	// Services are what the site's guests may reach on this host. ConnectCommand joins a guest to one when its address is
+	// appended: it copies between its standard input and output and that server.
+	Services       []Service
+	ConnectCommand []string
 	// Binary is the emulator, qemu-system-x86_64 by default; ImageTool is qemu-img by default.
 	Binary, ImageTool string
 	// Accel forces an accelerator, kvm or tcg. Empty means kvm where a guest really runs with it, tcg elsewhere.

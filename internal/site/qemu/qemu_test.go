@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -19,8 +21,17 @@ import (
 	"understudy/test/need"
 )
 
-// TestMain lets the test program be the switch, as the main program is in earnest.
+// TestMain lets the test program be the switch and what joins a guest to a service, as the main program is in earnest.
 func TestMain(m *testing.M) {
+	if len(os.Args) == 3 && os.Args[1] == "connect" {
+		conn, err := net.Dial("tcp", os.Args[2])
+		if err != nil {
+			os.Exit(1)
+		}
+		go func() { _, _ = io.Copy(conn, os.Stdin) }()
+		_, _ = io.Copy(os.Stdout, conn)
+		os.Exit(0)
+	}
 	if len(os.Args) == 3 && os.Args[1] == "lan-switch" {
 		if err := lanswitch.Main(context.Background(), os.Args[2]); err != nil {
 			fmt.Fprintln(os.Stderr, err)
@@ -37,6 +48,7 @@ type lab struct {
 	dir string
 	ctx context.Context
 	*Driver
+	services []Service
 }
 
 // labLimit bounds a test, so that one that hangs fails and is cleaned up after.
@@ -92,7 +104,7 @@ func (l *lab) reopen() {
 	if err != nil {
 		l.Fatal(err)
 	}
-	l.Driver, err = New(Config{Dir: l.dir, Accel: "tcg", SwitchCommand: []string{exe, "lan-switch"}})
+	l.Driver, err = New(Config{Dir: l.dir, Accel: "tcg", SwitchCommand: []string{exe, "lan-switch"}, Services: l.services, ConnectCommand: []string{exe, "connect"}})
 	if err != nil {
 		l.Fatal(err)
 	}

@@ -70,7 +70,7 @@ func TestSettleControllerDies(t *testing.T) {
 	real := l.socket("a", "qmp")
 	step := 13
 	if os.Getenv("UNDERSTUDY_TEST_ALL") == "1" {
-		step = 1
+		step = 3
 	}
 	for n, done := 3, false; !done; n += step {
 		for _, both := range []bool{false, true} {

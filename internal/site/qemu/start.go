@@ -108,6 +108,7 @@ func (m *machine) launch(ctx context.Context, s state, l launch) (output string,
 	}
 	defer agent.Close() //nolint:errcheck // the child has its own
 	l.monitor, l.agent = 3, 4
+	l.services, l.connect = m.d.cfg.Services, m.d.cfg.ConnectCommand
 	args, err := l.arguments()
 	if err != nil {
 		return "", err
