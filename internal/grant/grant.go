@@ -179,11 +179,16 @@ func (m *Manager) Issue(ctx context.Context, q Request, device nbd.Device) (Gran
 	rand.Read(random[:]) // never fails
 	now := m.o.Now().UTC()
 	r := Record{ID: "g" + hex.EncodeToString(random[:]), Run: q.Run, Disk: q.Disk, Access: q.Access, By: q.By, Issued: now, Expires: now.Add(q.TTL)}
-	if err := m.o.Records.PutGrant(ctx, r); err != nil {
+	if err := ctx.Err(); err != nil {
+		return Grant{}, context.Cause(ctx)
+	}
+	// Not interrupted: a row that was written although the caller was told otherwise would stay.
+	if err := m.o.Records.PutGrant(context.WithoutCancel(ctx), r); err != nil {
 		return Grant{}, fmt.Errorf("grant %s access to %s: %w", q.Access, q.Disk, err)
 	}
 	if err := m.server.Add(nbd.Export{Name: r.ID, Device: device, ReadOnly: q.Access == Read, Description: q.Disk}); err != nil {
-		return Grant{}, err
+		r.Ended, r.Reason = now, err.Error()
+		return Grant{}, errors.Join(err, m.o.Records.PutGrant(context.WithoutCancel(ctx), r))
 	}
 	a := &active{record: r, until: time.Now().Add(q.TTL), cut: make(chan struct{})}
 	m.mu.Lock()
@@ -211,8 +216,10 @@ func (m *Manager) Renew(ctx context.Context, id string, ttl time.Duration) (Gran
 	a.until = time.Now().Add(ttl)
 	a.timer.Reset(ttl)
 	r := a.record
+	// Under the lock, so that the end of the grant is recorded after this.
+	err := m.o.Records.PutGrant(context.WithoutCancel(ctx), r)
 	m.mu.Unlock()
-	if err := m.o.Records.PutGrant(ctx, r); err != nil {
+	if err != nil {
 		return Grant{}, fmt.Errorf("renew grant %s: %w", id, err)
 	}
 	m.o.Audit(r, "renewed")
@@ -227,7 +234,11 @@ func (m *Manager) ended(ctx context.Context, id string) error {
 	}
 	for _, r := range list {
 		if r.ID == id {
-			return dr.WithHint(fmt.Errorf("grant %s of %s has ended: %s", id, r.Disk, cmp.Or(r.Reason, Orphaned)), dr.KindConflict, "understudy grant list --all")
+			kind := dr.KindConflict
+			if r.Reason == Expired || r.Reason == Orphaned {
+				kind = dr.KindUnavailable // nobody wanted that
+			}
+			return dr.WithHint(fmt.Errorf("grant %s of %s has ended: %s", id, r.Disk, cmp.Or(r.Reason, Orphaned)), kind, "understudy grant list --all")
 		}
 	}
 	return dr.WithHint(fmt.Errorf("no grant %q", id), dr.KindNotFound, "understudy grant list")

@@ -213,7 +213,7 @@ func TestExpiry(t *testing.T) {
 	if _, err := ck.ReadAt(make([]byte, 10), 0); err != nil {
 		t.Error("a renewed grant's connection was cut:", err)
 	}
-	if _, err := f.Renew(t.Context(), short.ID, time.Minute); dr.KindOf(err) != dr.KindConflict || !strings.Contains(err.Error(), Expired) {
+	if _, err := f.Renew(t.Context(), short.ID, time.Minute); dr.KindOf(err) != dr.KindUnavailable || !strings.Contains(err.Error(), Expired) {
 		t.Error(err)
 	}
 	if _, err := f.Renew(t.Context(), "g0", time.Minute); dr.KindOf(err) != dr.KindNotFound {

@@ -2,10 +2,13 @@ package grant
 
 import (
 	"crypto/hmac"
+	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
 	"encoding/binary"
 	"errors"
+	"fmt"
+	"os"
 	"time"
 
 	"understudy/internal/dr"
@@ -13,6 +16,24 @@ import (
 
 // KeySize is the size of a signing key in bytes.
 const KeySize = 32
+
+// Key reads a signing key from a file, or makes one there.
+func Key(file string) ([]byte, error) {
+	key, err := os.ReadFile(file)
+	if err == nil && len(key) == KeySize {
+		return key, nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("read signing key: %w", err)
+	}
+	// Tokens do not outlive the process, so one that was cut short is simply made anew.
+	key = make([]byte, KeySize)
+	rand.Read(key) // never fails
+	if err := os.WriteFile(file, key, 0o600); err != nil {
+		return nil, fmt.Errorf("make signing key: %w", err)
+	}
+	return key, nil
+}
 
 // A token is base64url of: version 1, access 1, when it expires 8 (milliseconds since 1970, big-endian), the grant's ID, and
 // an HMAC-SHA-256 of all of that. A grant that is renewed gets a new token; the old one ends when it said it would.

@@ -35,6 +35,7 @@ type Run struct {
 	ID        string          `json:"id"`
 	Kind      string          `json:"kind"` // test-failover, failover, ...
 	Group     string          `json:"group"`
+	About     string          `json:"about,omitempty"` // for people, of a run that is of no group
 	Point     string          `json:"point,omitempty"` // as asked for; the result names the point that was taken
 	State     RunState        `json:"state"`
 	Message   string          `json:"message,omitempty"` // what it is doing
