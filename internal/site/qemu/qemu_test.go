@@ -301,6 +301,16 @@ func TestMachineDies(t *testing.T) {
 	if s := l.state("idle"); s.Generation != 2 {
 		t.Errorf("state %+v", s)
 	}
+	// One that is dying: its monitor is gone, the process not yet.
+	m := l.handle("idle")
+	for range 5 {
+		s = l.state("idle")
+		l.must(killProcess(s.PID))
+		l.must(l.Power(l.Context(), "idle", site.PowerStart))
+		if next := l.state("idle"); next.PID == s.PID || !m.running() {
+			t.Fatalf("state %+v after the death of %d", next, s.PID)
+		}
+	}
 	// The same while no controller looks.
 	s = l.state("idle")
 	_ = l.Driver.Close()

@@ -19,6 +19,8 @@ const (
 	// startTimeout bounds the time from the start of QEMU to the greeting of its monitor. Opening a disk whose source
 	// is slow to answer is part of it.
 	startTimeout = 60 * time.Second
+	// dyingLimit bounds the wait for the end of a process that does not answer any more.
+	dyingLimit = 3 * time.Second
 	// startTries bounds how often a start is repeated because a freely chosen port was taken in between.
 	startTries = 4
 	// keptConsoles is how many consoles of earlier boots are kept.
@@ -38,7 +40,22 @@ func (m *machine) start(ctx context.Context) error {
 		return err
 	}
 	if m.alive(s) {
-		return m.goOn(ctx)
+		err := m.goOn(ctx)
+		if err == nil || dr.KindOf(err) == dr.KindConflict {
+			return err
+		}
+		// The monitor of a process that was killed is gone some moments before the process is.
+		dying, cancel := context.WithTimeout(ctx, dyingLimit)
+		defer cancel()
+		if m.waitExit(dying, s) != nil {
+			return err
+		}
+		if err := m.noteExit(s); err != nil {
+			return err
+		}
+		if s, err = m.readState(); err != nil {
+			return err
+		}
 	}
 	if err := m.unopened(ctx, "start", everyone); err != nil {
 		return err
