@@ -12,8 +12,9 @@ import (
 	"understudy/internal/store"
 )
 
-// lookAgain bounds how long a deadline by the clock on the wall can pass unseen when that clock is set forward.
-const lookAgain = time.Minute
+// lookAgain is how often a wait looks at the store and at the clock on the wall: the answer may have been given by
+// another process, and the clock may have been set.
+const lookAgain = time.Second
 
 // ask waits for a person's answer. The question and its answer are in the store: both survive a restart. limit 0 waits
 // for ever; an answer that is empty says that the time passed.

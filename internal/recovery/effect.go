@@ -125,12 +125,12 @@ func (d *deed) guest(ctx context.Context, c site.Command, out *act.Buffer) error
 }
 
 func (d *deed) wait(ctx context.Context, say *engine.Progress, until time.Time) error {
+	say.Say("until %s", until.Local().Format(time.TimeOnly))
 	for {
 		left := until.Sub(d.r.o.Now())
 		if left <= 0 {
 			return nil
 		}
-		say.Say("until %s", until.Local().Format(time.TimeOnly))
 		if err := sleep(ctx, min(left, lookAgain)); err != nil {
 			return err
 		}
