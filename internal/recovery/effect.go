@@ -339,7 +339,7 @@ func (d *deed) context(a store.Attempt, ports map[string][]act.Port) act.Context
 		}
 		for _, m := range s.machines {
 			one := act.Machine{Name: m.Name, As: p.as(m.Name), Stage: s.Name, Ports: ports[p.as(m.Name)]}
-			vm := act.VM{RoleName: one.As, RecoveryPointId: res.Point, SubscriptionId: p.Vault}
+			vm := act.VM{RoleName: one.As, RecoveryPointId: res.Point}
 			for _, r := range res.Machines {
 				if r.Name == m.Name {
 					one.Started, one.Healthy = r.Started, r.Healthy

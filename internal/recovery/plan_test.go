@@ -246,7 +246,7 @@ after:
 	if before.FailoverType != "Planned" || before.FailoverDirection != "PrimaryToSecondary" || before.GroupId != "0" || len(before.VmMap) != 3 || before.VmMap["db"].ResourceGroupName != "" {
 		t.Errorf("%+v", before)
 	}
-	if data.GroupId != "1" || data.Understudy.Stage != "data" || len(data.VmMap) != 2 || data.VmMap["db"] != (action.VM{SubscriptionId: "main", ResourceGroupName: "west", CloudServiceName: "west", RoleName: "db", RecoveryPointId: res.Point}) ||
+	if data.GroupId != "1" || data.Understudy.Stage != "data" || len(data.VmMap) != 2 || data.VmMap["db"] != (action.VM{ResourceGroupName: "west", CloudServiceName: "west", RoleName: "db", RecoveryPointId: res.Point}) ||
 		len(data.Understudy.Machines) != 3 || data.Understudy.Machines[0].Healthy.IsZero() || !data.Understudy.Machines[2].Healthy.IsZero() {
 		t.Errorf("%+v", data)
 	}

@@ -24,7 +24,7 @@ type Context struct {
 
 // A VM is a machine as Site Recovery describes it.
 type VM struct {
-	SubscriptionId    string `json:"SubscriptionId"`    //nolint:revive // as above. The vault
+	SubscriptionId    string `json:"SubscriptionId"`    //nolint:revive // as above. Empty: sites have none
 	ResourceGroupName string `json:"ResourceGroupName"` // the target site; empty before the machine is created
 	CloudServiceName  string `json:"CloudServiceName"`  // the isolation of a test, else the target site; empty as above
 	RoleName          string `json:"RoleName"`          // the machine's name at the target

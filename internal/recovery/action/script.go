@@ -32,7 +32,7 @@ type Script struct {
 var inherited = []string{"PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SYSTEMROOT", "PATHEXT", "TEMP", "TMP"}
 
 // killGrace is how long a script's own children may hold its output open after it has ended.
-const killGrace = 3 * time.Second
+const killGrace = time.Second
 
 // lockName is the file that a script and its children hold locked as long as they live.
 const lockName = "lock"
