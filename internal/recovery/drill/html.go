@@ -7,6 +7,7 @@ import (
 	"html/template"
 	"io"
 	"math"
+	"regexp"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -18,7 +19,7 @@ var files embed.FS
 // HTML writes the report as one page that loads nothing: style, charts and screens are in it, and it has no script.
 func (r *Report) HTML(w io.Writer) error {
 	page, err := template.New("report.html").Funcs(template.FuncMap{
-		"seconds": Seconds, "instant": instant, "clock": clock, "day": day, "bytes": byteSize, "sentence": sentence,
+		"seconds": Seconds, "instant": instant, "clock": clock, "day": day, "bytes": byteSize, "sentence": sentence, "whole": whole,
 	}).ParseFS(files, "report.html")
 	if err != nil {
 		return fmt.Errorf("write report: %w", err)
@@ -28,6 +29,11 @@ func (r *Report) HTML(w io.Writer) error {
 	}
 	return nil
 }
+
+var unit = regexp.MustCompile(`(\d) (ms|s|min|h|d)\b`)
+
+// whole keeps numbers and their units on one line.
+func whole(s string) string { return unit.ReplaceAllString(s, "$1\u00a0$2") }
 
 func instant(t time.Time) string {
 	if t.IsZero() {
@@ -177,7 +183,7 @@ func (r *Report) lanes() ([]lane, []tick) {
 	if span == 0 {
 		return nil, nil
 	}
-	step := niceStep(span, 6)
+	step := niceStep(span, 8)
 	span = math.Ceil(span/step) * step
 	x := func(s float64) float64 { return laneLeft + (laneRight-laneLeft-laneLabel)*s/span }
 	var out []lane

@@ -142,6 +142,8 @@ func (r *Report) summary() string {
 		say("The run has not ended: this is what is known so far.")
 	case r.Verdict == Passed && r.RTO > 0 && all == 1:
 		say("%s came up at %s from recovery point %s and was healthy after %s.", r.Machines[0].Name, r.Target, r.Point, Seconds(r.RTO))
+	case r.Verdict == Passed && r.RTO > 0 && all == 2:
+		say("Both machines came up at %s from recovery point %s, and the last was healthy after %s.", r.Target, r.Point, Seconds(r.RTO))
 	case r.Verdict == Passed && r.RTO > 0:
 		say("All %d machines came up at %s from recovery point %s, and the last was healthy after %s.", all, r.Target, r.Point, Seconds(r.RTO))
 	case r.Verdict == Passed:

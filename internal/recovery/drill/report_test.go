@@ -151,7 +151,7 @@ func TestReportSays(t *testing.T) {
 		not  []string
 	}{
 		"passed": {sample(t), []string{">passed<", "All 3 machines came up at west from recovery point 1-1842", "Nothing of it was left behind.",
-			"Replication went on: 11 newer instants in 27 s, largest lag 5.8 s, objective 5 s", "3 of 3", "shop-plan, version 3",
+			"Replication went on: 11 newer instants in 27\u00a0s, largest lag 5.8\u00a0s, objective 5\u00a0s", "3 of 3", "shop-plan, version 3",
 			"clean &lt;ok&gt; &amp; mounted", "answered again in 4 ms", "metrics-agent", "polyline", "sha256"}, []string{"01;32m"}},
 		"failed": {broken(t), []string{">failed<", "It failed: 1 of 3 machines came up and stayed healthy.", "does not accept connections on port 7000",
 			"No picture: the machine is off", "not started"}, []string{"All 3 machines"}},
