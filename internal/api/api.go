@@ -24,6 +24,7 @@ import (
 
 // Backend does what the API is asked for. Errors carry a dr.Kind and a hint.
 type Backend interface {
+	CloneBackend
 	DrillBackend
 	PlanBackend
 	PointBackend
@@ -120,6 +121,7 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	s.drills(a)
 	s.plans(a)
 	s.extensions(a)
+	s.clones(a)
 	return s.wrap(mux), a
 }
 

@@ -18,7 +18,7 @@ func fromVault(v store.Vault) wire.Vault {
 // fromRun converts a run and its steps.
 func fromRun(r store.Run, steps []store.Step) wire.Run {
 	w := wire.Run{
-		ID: r.ID, Kind: r.Kind, Group: r.Group, Point: r.Point, State: string(r.State), Message: r.Message,
+		ID: r.ID, Kind: r.Kind, Group: r.Group, About: r.About, Point: r.Point, State: string(r.State), Message: r.Message,
 		Requested: r.Requested.UTC(), Started: wire.At(r.Started), Ended: wire.At(r.Ended),
 		Error: r.Error, ErrorKind: string(r.ErrorKind), Hint: r.Hint, By: r.By,
 	}

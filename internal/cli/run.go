@@ -2,6 +2,7 @@ package cli
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"time"
 
@@ -15,7 +16,7 @@ import (
 
 func (a *App) runCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "run", Aliases: []string{"runs"}, Short: "Runs: failovers, rehearsals and what belongs to them"}
-	cmd.AddCommand(a.runListCommand(), a.runShowCommand(), a.runWatchCommand(), a.runCancelCommand(), a.runReportCommand())
+	cmd.AddCommand(a.runListCommand(), a.runShowCommand(), a.runWatchCommand(), a.runCancelCommand(), a.runResumeCommand(), a.runReportCommand())
 	cmd.AddCommand(a.answerCommands()...)
 	return cmd
 }
@@ -37,7 +38,7 @@ func (a *App) runListCommand() *cobra.Command {
 			return out.List(a.Printer, list, func(r R) string { return r.ID }, "no runs",
 				out.Col("ID", func(r R) string { return r.ID }),
 				out.Col("KIND", func(r R) string { return r.Kind }),
-				out.Col("GROUP", func(r R) string { return r.Group }),
+				out.Col("OF", about),
 				out.Column[R]{Title: "STATE", Text: func(r R) string { return r.State }, Style: func(r R) out.StyleName { return runStyle(r.State) }},
 				out.Col("ASKED FOR", func(r R) string { return out.Time(r.Requested) }),
 				out.Num("TOOK", func(r R) string { return a.took(&r.Requested, r.Ended) }),
@@ -105,7 +106,7 @@ func (a *App) runShowCommand() *cobra.Command {
 }
 
 func (a *App) printRun(r wire.Run) {
-	a.Line("%s  %s of %s: %s, %s", r.ID, r.Kind, r.Group, a.Styled(runStyle(r.State), r.State), a.took(&r.Requested, r.Ended))
+	a.Line("%s  %s of %s: %s, %s", r.ID, r.Kind, about(r), a.Styled(runStyle(r.State), r.State), a.took(&r.Requested, r.Ended))
 	for _, s := range r.Steps {
 		a.Line("%s", a.stepLine(s))
 	}
@@ -154,6 +155,7 @@ func (a *App) printOutcome(r wire.Run) {
 		a.Line("achieved RPO %s, RTO %s", out.Seconds(rpo), out.Seconds(rto))
 	}
 	a.printExtensions(r)
+	a.printCopy(r)
 	if r.Error != "" {
 		a.Line("error: %s", r.Error)
 	}
@@ -209,29 +211,40 @@ func (a *App) runWatchCommand() *cobra.Command {
 	}
 }
 
+// sayEvery is how often a step that copies much is said again.
+const sayEvery = 5 * time.Second
+
 func (a *App) watch(cmd *cobra.Command, api *client.Client, id string) error {
 	a.OnInterrupt("the run goes on. Watch it again: understudy run watch %s; stop it: understudy run cancel %s", id, id)
 	said := map[string]string{}
+	when := map[string]time.Time{}
 	var last wire.Run
 	err := api.Watch(cmd.Context(), id, func(r wire.Run) error {
 		if last.ID == "" {
-			a.Line("%s  %s of %s", r.ID, r.Kind, r.Group)
+			a.Line("%s  %s of %s", r.ID, r.Kind, about(r))
 		}
 		last = r
 		if err := a.Event(r); err != nil {
 			return err
 		}
 		for _, s := range r.Steps {
-			// A step is said when it begins and when it ends, not at every byte of progress.
+			// A step is said when it begins, when it ends, and every few seconds in between when it is a long copy.
 			news := s.State + s.Error
-			if s.State == "pending" || said[s.Name] == news {
+			slow := s.State == "running" && s.Rate > 0 && a.Now().Sub(when[s.Name]) >= sayEvery
+			if s.State == "pending" || said[s.Name] == news && !slow {
 				continue
 			}
-			said[s.Name] = news
+			said[s.Name], when[s.Name] = news, a.Now()
 			a.Line("%s", a.stepLine(s))
+		}
+		if r.Kind == "move" && r.State == "waiting" {
+			return errWaits
 		}
 		return nil
 	})
+	if errors.Is(err, errWaits) {
+		return nil
+	}
 	if err != nil {
 		return err
 	}
@@ -251,9 +264,9 @@ func (a *App) watch(cmd *cobra.Command, api *client.Client, id string) error {
 func outcome(r wire.Run) error {
 	switch r.State {
 	case "failed":
-		return dr.WithHint(fmt.Errorf("%s %s of %s: %w", r.Kind, r.ID, r.Group, out.ErrChecks), dr.KindInternal, "understudy run show "+r.ID)
+		return dr.WithHint(fmt.Errorf("%s %s of %s: %w", r.Kind, r.ID, about(r), out.ErrChecks), dr.KindInternal, "understudy run show "+r.ID)
 	case "cancelled":
-		return dr.WithHint(fmt.Errorf("%s %s of %s was cancelled", r.Kind, r.ID, r.Group), dr.KindConflict, "understudy run show "+r.ID)
+		return dr.WithHint(fmt.Errorf("%s %s of %s was cancelled", r.Kind, r.ID, about(r)), dr.KindConflict, "understudy run show "+r.ID)
 	}
 	return nil
 }

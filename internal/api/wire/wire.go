@@ -154,6 +154,7 @@ type Run struct {
 	ID        string         `json:"id"`
 	Kind      string         `json:"kind"`
 	Group     string         `json:"group"`
+	About     string         `json:"about,omitempty" doc:"What a run is about that is of no group"`
 	Point     string         `json:"point,omitempty"`
 	State     string         `json:"state" enum:"pending,running,waiting,succeeded,failed,cancelled"`
 	Message   string         `json:"message,omitempty"`

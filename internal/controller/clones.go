@@ -1,0 +1,80 @@
+package controller
+
+import (
+	"context"
+	"fmt"
+
+	"understudy/internal/dr"
+	"understudy/internal/grant"
+	"understudy/internal/recovery"
+	"understudy/internal/store"
+)
+
+// grantsShown is how many grants are listed at most.
+const grantsShown = 1000
+
+// Copy begins a clone or a move. A machine that is replicated is cloned from a recovery point made for it now, so that its
+// replication need not wait for the end of the copy.
+func (c *Controller) Copy(ctx context.Context, kind string, spec recovery.CloneSpec, by string) (store.Run, error) {
+	if kind == recovery.KindClone && spec.Site != "" && spec.Group == "" {
+		group, err := c.replicating(ctx, spec.Site, spec.Machine)
+		if err != nil {
+			return store.Run{}, err
+		}
+		if group != "" {
+			if _, err := c.Sync(ctx, group); err != nil {
+				return store.Run{}, dr.WithHint(fmt.Errorf("clone %s: bring its group %s up to date: %w", spec.Machine, group, err), dr.KindOf(err),
+					"clone from a recovery point that there is: --group "+group+" --point latest")
+			}
+			if spec.To == "" {
+				spec.To = spec.Site
+			}
+			spec.Group, spec.Site = group, ""
+		}
+	}
+	return c.recovery.Start(ctx, recovery.Request{Kind: kind, Clone: &spec, By: by})
+}
+
+// replicating returns the group that a machine is replicated with, or nothing.
+func (c *Controller) replicating(ctx context.Context, siteName, machine string) (string, error) {
+	groups, err := c.store.Groups(ctx)
+	if err != nil {
+		return "", err
+	}
+	for _, g := range groups {
+		if g.Site != siteName || g.Paused {
+			continue
+		}
+		for _, m := range g.Machines {
+			if m.Name != machine {
+				continue
+			}
+			p, err := c.store.Protection(ctx, g.Name)
+			if err != nil || !replicates(p.State) {
+				return "", err
+			}
+			return g.Name, nil
+		}
+	}
+	return "", nil
+}
+
+// ConfirmMove makes a move final.
+func (c *Controller) ConfirmMove(ctx context.Context, run string, deleteSource bool, by string) error {
+	return c.recovery.Confirm(ctx, run, deleteSource, by)
+}
+
+// ResumeRun goes on with a clone or a move that failed.
+func (c *Controller) ResumeRun(ctx context.Context, run, by string) (store.Run, error) {
+	return c.recovery.Resume(ctx, run, by)
+}
+
+// Grants lists grants, the newest first; only those that have not ended with active.
+func (c *Controller) Grants(ctx context.Context, active bool) ([]grant.Record, error) {
+	return c.recovery.Grants(ctx, active, grantsShown)
+}
+
+// RevokeGrant ends a grant.
+func (c *Controller) RevokeGrant(ctx context.Context, id, by string) error {
+	return c.recovery.RevokeGrant(ctx, id, by)
+}
