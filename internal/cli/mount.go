@@ -15,6 +15,7 @@ import (
 	"understudy/internal/cli/out"
 	"understudy/internal/dr"
 	"understudy/internal/nbd"
+	"understudy/internal/scratch"
 )
 
 func (a *App) mountCommand() *cobra.Command {
@@ -119,11 +120,11 @@ func (o mountOptions) open() (l net.Listener, uri func(export string) string, cl
 	}
 	socket, cleanup := o.socket, func() {}
 	if socket == "" {
-		dir, err := os.MkdirTemp("", "understudy-")
+		dir, remove, err := scratch.Dir()
 		if err != nil {
 			return nil, nil, nil, fmt.Errorf("make a socket: %w", err)
 		}
-		socket, cleanup = filepath.Join(dir, "nbd.sock"), func() { os.RemoveAll(dir) }
+		socket, cleanup = filepath.Join(dir, "nbd.sock"), remove
 	}
 	if socket, err = filepath.Abs(socket); err != nil {
 		return nil, nil, nil, err

@@ -103,6 +103,9 @@ func (o Opener) OpenReadable(ctx context.Context, p Place) (*Opened, error) {
 
 // Create makes a vault at a place, with a new key unless the place names one.
 func (o Opener) Create(ctx context.Context, p Place) (*Opened, error) {
+	if err := o.vacant(p); err != nil {
+		return nil, err
+	}
 	var ids []age.Identity
 	var fresh string
 	if p.Key != "" {
@@ -157,6 +160,31 @@ func (o Opener) OpenOrCreate(ctx context.Context, p Place) (*Opened, error) {
 		return v, err
 	}
 	return o.Create(ctx, p)
+}
+
+// vacant makes sure that a folder which becomes a vault holds nothing of somebody else's. What a vault that was not
+// completed or is damaged leaves is the vault's to judge.
+func (o Opener) vacant(p Place) error {
+	dir, ok := registry.Folder(p.URL)
+	if !ok || o.Store != nil {
+		return nil
+	}
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return dr.WithHint(fmt.Errorf("make vault %s: %w", p, err), dr.KindInvalid, "choose a new or empty folder")
+	}
+	for _, e := range entries {
+		switch e.Name() {
+		case ".store", "g", "lost+found": // the last one is in a file system that was just made
+		default:
+			return dr.WithHint(fmt.Errorf("make vault %s: the folder is no vault, and not empty: there is %s", p, e.Name()), dr.KindConflict,
+				"choose a new or empty folder, such as "+filepath.Join(dir, "vault"))
+		}
+	}
+	return nil
 }
 
 func missing(file string) bool {

@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -16,6 +15,7 @@ import (
 
 	"understudy/internal/dr"
 	"understudy/internal/nbd"
+	"understudy/internal/scratch"
 )
 
 // qemuFormats are qemu-img's names and options of formats. A VHD gets exactly the disk's size: without force_size
@@ -39,11 +39,11 @@ func convert(ctx context.Context, file string, req Request) error {
 	if err != nil {
 		return dr.WithHint(err, dr.KindUnavailable, "apt-get install qemu-utils, or use --format raw")
 	}
-	dir, err := os.MkdirTemp("", "understudy-") // short, since a socket's path may have 100 bytes
+	dir, remove, err := scratch.Dir()
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer remove()
 	socket := filepath.Join(dir, "nbd")
 	listener, err := net.Listen("unix", socket)
 	if err != nil {

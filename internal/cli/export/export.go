@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"understudy/internal/dr"
+	"understudy/internal/scratch"
 )
 
 // Source is a disk to write. ReadAt and Extents may be called from many goroutines at once.
@@ -87,7 +88,7 @@ func Write(ctx context.Context, req Request) (res Result, err error) {
 	if err := free(req.File, req.Force); err != nil {
 		return res, err
 	}
-	tmp, err := os.CreateTemp(filepath.Dir(req.File), "."+filepath.Base(req.File)+".*.part")
+	tmp, err := scratch.Part(req.File)
 	if err != nil {
 		kind := dr.KindUnavailable
 		if errors.Is(err, fs.ErrNotExist) {

@@ -16,6 +16,7 @@ import (
 
 	"understudy/internal/dr"
 	"understudy/internal/nbd"
+	"understudy/internal/scratch"
 	"understudy/internal/site"
 )
 
@@ -58,11 +59,12 @@ func (d *Driver) Capture(ctx context.Context, req site.CaptureRequest) (site.Cap
 			return nil, errors.Join(err, c.close())
 		}
 		c.machines = append(c.machines, m)
-		for _, md := range m.Disks {
+		for i, md := range m.Disks {
 			dk, err := openDisk(ctx, dr.DiskID{Machine: name, Disk: md.Name}, md, beside[md.Path])
 			if err != nil {
 				return nil, errors.Join(fmt.Errorf("capture %s/%s: %w", name, md.Name, err), c.close())
 			}
+			m.Disks[i].Size = dk.size // of what is read: a server rounds some sizes
 			c.disks = append(c.disks, dk)
 			dk.touched, dk.reason = known.touched(dk.file, dk.before, req.Since)
 		}
@@ -157,14 +159,15 @@ func (d *disk) Changes(ctx context.Context) (site.Changes, error) {
 type nbdSource struct {
 	*nbd.Client
 	cmd   *exec.Cmd
-	dir   string
 	ended chan struct{} // closed when the server ended
+
+	remove func() // the folder of its socket
 }
 
 // serve starts a read-only qemu-nbd on an image file and connects to it. It ends with its only client's connection,
 // whatever becomes of this process: while it runs, it keeps the file from being written.
 func serve(ctx context.Context, md dr.Disk) (*nbdSource, error) {
-	dir, err := os.MkdirTemp("", "understudy-image-")
+	dir, remove, err := scratch.Dir()
 	if err != nil {
 		return nil, err
 	}
@@ -172,9 +175,9 @@ func serve(ctx context.Context, md dr.Disk) (*nbdSource, error) {
 	var stderr bytes.Buffer
 	cmd := exec.Command("qemu-nbd", "--read-only", "--socket="+socket, "--format="+md.Format, md.Path)
 	cmd.Stderr = &stderr
-	s := &nbdSource{cmd: cmd, dir: dir, ended: make(chan struct{})}
+	s := &nbdSource{cmd: cmd, remove: remove, ended: make(chan struct{})}
 	if err := cmd.Start(); err != nil {
-		os.RemoveAll(dir)
+		remove()
 		return nil, toolError("qemu-nbd", md.Path, err)
 	}
 	died := make(chan error, 1)
@@ -191,7 +194,7 @@ func serve(ctx context.Context, md dr.Disk) (*nbdSource, error) {
 		}
 		select {
 		case werr := <-died:
-			os.RemoveAll(dir)
+			remove()
 			if stderr.Len() > 0 {
 				werr = errors.New(string(bytes.TrimSpace(stderr.Bytes())))
 			}
@@ -199,7 +202,7 @@ func serve(ctx context.Context, md dr.Disk) (*nbdSource, error) {
 		case <-ctx.Done():
 			cmd.Process.Kill()
 			<-died
-			os.RemoveAll(dir)
+			remove()
 			return nil, ctx.Err()
 		case <-time.After(5 * time.Millisecond):
 		}
@@ -215,7 +218,8 @@ func (s *nbdSource) Close() error {
 	if kerr := s.cmd.Process.Kill(); kerr != nil && !errors.Is(kerr, os.ErrProcessDone) {
 		err = errors.Join(err, kerr)
 	}
-	return errors.Join(err, os.RemoveAll(s.dir))
+	s.remove()
+	return err
 }
 
 func appendExtent(extents []dr.Extent, e dr.Extent) []dr.Extent {

@@ -118,6 +118,9 @@ func inspect(ctx context.Context, file string) (info, error) {
 		return info{}, fmt.Errorf("inspect %s: qemu-img told nothing", file)
 	}
 	chain[0].beside = filesOf(chain)
+	if chain[0].Format == "raw" && st.Mode().IsRegular() {
+		chain[0].Size = st.Size() // what qemu-img says is rounded up to sectors
+	}
 	return chain[0], nil
 }
 
