@@ -183,7 +183,13 @@ func (d *demo) replicate(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return d.watchCycles(ctx, 4)
+	if err := d.applyPlan(ctx); err != nil {
+		return err
+	}
+	if err := d.watchCycles(ctx, 4); err != nil {
+		return err
+	}
+	return d.waitInventory(ctx)
 }
 
 // watchCycles prints cycles until so many recovery points have come.
@@ -229,7 +235,7 @@ func (d *demo) rehearse(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	run, err := d.client.Failover(ctx, group, wire.Failover{Kind: "test"})
+	run, err := d.client.Failover(ctx, group, wire.Failover{Kind: "test", Plan: group})
 	if err != nil {
 		return err
 	}
@@ -269,13 +275,19 @@ func (d *demo) disaster(ctx context.Context, east *till) error {
 	if err != nil {
 		return err
 	}
-	run, err := d.client.Failover(ctx, group, wire.Failover{Kind: "unplanned"})
+	run, err := d.client.Failover(ctx, group, wire.Failover{Kind: "unplanned", Plan: group})
 	if err != nil {
 		return err
 	}
 	opened := make(chan error, 1)
 	go func() { opened <- d.watchReopening(ctx, killed) }()
+	watching, stop := context.WithCancel(ctx)
+	defer stop()
+	refused := make(chan uint64, 1)
+	go func() { refused <- d.watchTrap(watching) }()
 	run, err = d.waitRun(ctx, run)
+	stop()
+	dead := <-refused
 	if err != nil {
 		return err
 	}
@@ -283,7 +295,10 @@ func (d *demo) disaster(ctx context.Context, east *till) error {
 		return err
 	}
 	d.check("the machines no longer need the vault", run.Result["independent"] != nil, "")
-	return d.audit(ctx, east, killed)
+	if err := d.audit(ctx, east, killed); err != nil {
+		return err
+	}
+	return d.auditAgents(ctx, run, dead)
 }
 
 // killEast ends the site's processes without warning and takes its files away. It returns when.

@@ -1,6 +1,7 @@
 // Package demo shows Understudy at work on two tiny machines: a shop's database and its web front run at site east,
 // are replicated, rehearsed, lose their site in mid-write, and come back at site west. It drives the real program
-// through its API, as a user would, and checks what it shows against the records that the database acknowledged.
+// through its API, as a user would, and checks what it shows against the records that the database acknowledged. Each
+// machine has an agent that its site must know: copied to west it runs and is dead, until the recovery plan revives it.
 package demo
 
 import (
@@ -12,12 +13,14 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/demo/guest"
 	"understudy/internal/dr"
+	"understudy/internal/extension/collector"
 )
 
 // RPO is the objective that the demonstration protects its group with.
@@ -43,6 +46,7 @@ type Summary struct {
 	RPOSeconds   float64 `json:"rpoSeconds"` // from the last acknowledgement that was kept to the kill
 	RTOSeconds   float64 `json:"rtoSeconds"` // from the kill to the first page that the recovered shop served
 	BytesMoved   int64   `json:"bytesMoved"` // stored in the vault by all recovery points
+	Extensions   int     `json:"extensions"` // that the plan restored at the new site
 	Checks       []Check `json:"checks"`
 	Folder       string  `json:"folder,omitempty"` // where everything is, when it was kept
 }
@@ -66,6 +70,9 @@ type demo struct {
 	served  chan error // the controller's end
 	client  *client.Client
 	summary Summary
+
+	collectors map[string]*collector.Client // by site
+	telling    sync.Mutex                   // several things happen at the same time
 }
 
 // Run shows everything, cleans up, and returns what was measured. The error is ErrFailed when a check failed.
@@ -117,6 +124,9 @@ func (d *demo) play(ctx context.Context) error {
 	if err := d.buildSites(ctx); err != nil {
 		return err
 	}
+	if err := d.startCollectors(ctx); err != nil {
+		return err
+	}
 	if err := d.startController(ctx); err != nil {
 		return err
 	}
@@ -128,6 +138,9 @@ func (d *demo) play(ctx context.Context) error {
 		return err
 	}
 	defer east.close()
+	if err := d.installAgents(ctx); err != nil {
+		return err
+	}
 	if err := d.replicate(ctx); err != nil {
 		return err
 	}
@@ -139,6 +152,8 @@ func (d *demo) play(ctx context.Context) error {
 
 // say prints a line of the story with the seconds since the beginning.
 func (d *demo) say(format string, args ...any) {
+	d.telling.Lock()
+	defer d.telling.Unlock()
 	fmt.Fprintf(d.Story, "%6.1fs  %s\n", time.Since(d.began).Seconds(), fmt.Sprintf(format, args...))
 }
 
@@ -170,6 +185,7 @@ func (d *demo) conclude() error {
 	fmt.Fprintf(d.Story, "  records lost                          %d\n", s.Lost)
 	fmt.Fprintf(d.Story, "  achieved RPO                          %.1f s (objective %.0f s)\n", s.RPOSeconds, RPO.Seconds())
 	fmt.Fprintf(d.Story, "  achieved RTO, kill to first page      %.1f s\n", s.RTOSeconds)
+	fmt.Fprintf(d.Story, "  extensions restored by the plan       %d\n", s.Extensions)
 	fmt.Fprintf(d.Story, "  stored in the vault                   %.1f MB\n", float64(s.BytesMoved)/1e6)
 	fmt.Fprintln(d.Story)
 	for _, c := range s.Checks {

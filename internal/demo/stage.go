@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -131,6 +132,11 @@ func (d *demo) startController(ctx context.Context) error {
 func (d *demo) configure(ctx context.Context) error {
 	for _, name := range []string{"east", "west"} {
 		s := wire.Site{Name: name, Provider: "qemu", Config: map[string]string{"dir": filepath.Join(d.dir, name)}}
+		agents, err := d.collectorSettings(name)
+		if err != nil {
+			return err
+		}
+		maps.Copy(s.Config, agents)
 		if _, err := d.client.AddSite(ctx, s); err != nil {
 			return err
 		}
