@@ -23,7 +23,7 @@ func TestContext(t *testing.T) {
 	at := time.Date(2026, 11, 20, 14, 0, 0, 0, time.UTC)
 	c := Context{
 		RecoveryPlanName: "shop-west", FailoverType: "Planned", FailoverDirection: "PrimaryToSecondary", GroupId: "1",
-		VmMap: map[string]VM{"db": {SubscriptionId: "main", ResourceGroupName: "west", CloudServiceName: "west", RoleName: "db", RecoveryPointId: "1-42"}},
+		VmMap: map[string]VM{"db": {ResourceGroupName: "west", CloudServiceName: "west", RoleName: "db", RecoveryPointId: "1-42"}},
 		Understudy: Details{Run: "r1234abcd", Kind: "planned", Direction: "failover", Group: "shop", Source: "east", Target: "west", Vault: "main", Requested: at,
 			Point: Point{"1-42", at}, Plan: "shop-west", Version: 3, Stage: "data", Action: "check rows", Attempt: 1, IdempotencyKey: Key("r1234abcd", "check rows"),
 			Variables: map[string]string{"zone": "example.net"},
