@@ -177,6 +177,7 @@ func (c *Controller) Protect(ctx context.Context, g dr.Group) (dr.Group, error) 
 		return fail(dr.WithHint(fmt.Errorf("it runs at site %s with vault %s, and neither changes this way", before.Site, before.Vault), dr.KindConflict,
 			"to move it: understudy failover "+g.Name+" --planned; to begin anew: understudy unprotect "+g.Name))
 	}
+	g.Home = before.Home
 	target, err := c.store.Site(ctx, g.Target)
 	if err != nil {
 		return fail(err)
@@ -199,12 +200,23 @@ func (c *Controller) Protect(ctx context.Context, g dr.Group) (dr.Group, error) 
 		if p.State != dr.StateDisabled {
 			return c.changeGroup(ctx, g, before, p.State)
 		}
+		if err := c.recovery.Abandon(ctx, g.Name); err != nil {
+			return fail(err)
+		}
+		g.Home = g.Site
 		err = c.store.PutGroup(ctx, g)
 		if err != nil {
 			return fail(err)
 		}
-	} else if err := c.store.CreateGroup(ctx, g); err != nil {
-		return fail(err)
+	} else {
+		// What a group of this name left behind before is not this one's.
+		if err := c.recovery.Abandon(ctx, g.Name); err != nil {
+			return fail(err)
+		}
+		g.Home = g.Site
+		if err := c.store.CreateGroup(ctx, g); err != nil {
+			return fail(err)
+		}
 	}
 	if _, err := c.store.ChangeProtection(ctx, g.Name, beginSeed); err != nil {
 		return fail(err)
@@ -280,6 +292,9 @@ func (c *Controller) Unprotect(ctx context.Context, name string) error {
 		}
 	}
 	if err := c.scheduler.Remove(ctx, name); err != nil && dr.KindOf(err) != dr.KindNotFound {
+		return fmt.Errorf("unprotect %s: %w", name, err)
+	}
+	if err := c.recovery.Abandon(ctx, name); err != nil {
 		return fmt.Errorf("unprotect %s: %w", name, err)
 	}
 	return c.store.DeleteGroup(ctx, name)

@@ -131,9 +131,11 @@ func Open(ctx context.Context, cfg Config) (_ *Controller, err error) {
 	}
 	c.recovery = recovery.New(recovery.Options{
 		Store: c.store, EnginePath: filepath.Join(cfg.Dir, "engine.db"), RunDir: runDir,
-		Sites:      c.driver,
-		Vaults:     func(ctx context.Context, name string) (recovery.Vault, error) { return c.vault(ctx, name) },
-		Extensions: c.extensions,
+		Sites:       c.driver,
+		Vaults:      func(ctx context.Context, name string) (recovery.Vault, error) { return c.vault(ctx, name) },
+		Extensions:  c.extensions,
+		CanRun:      c.canRun,
+		EvidenceDir: filepath.Join(cfg.Dir, "evidence"), Replication: c.sampleReplication,
 		Replicator: replicator{c}, Holder: holder, Now: cfg.Now, Logger: cfg.Logger,
 		Lost: func(err error) {
 			select {
@@ -256,6 +258,7 @@ func (c *Controller) Serve(ctx context.Context) error {
 	g.Go(func() error { return c.saveStatus(ctx) })
 	g.Go(func() error { return c.reconcile(ctx) })
 	g.Go(func() error { return c.tidy(ctx) })
+	g.Go(func() error { return c.keepDrills(ctx) })
 	g.Go(func() error { return c.extensions.run(ctx) })
 	g.Go(func() error {
 		select {
@@ -288,7 +291,7 @@ func (c *Controller) adopt(ctx context.Context) {
 // replicates reports whether a group in a state is to be captured.
 func replicates(s dr.State) bool {
 	switch s {
-	case "", dr.StateEnabling, dr.StateSeeding, dr.StateProtected:
+	case "", dr.StateEnabling, dr.StateSeeding, dr.StateProtected, dr.StateReprotecting, dr.StateReprotectFailed:
 		return true
 	}
 	return false

@@ -27,6 +27,8 @@ type Status struct {
 	WarningHint string
 	SplitBrain  []string // machines seen running where they must not, as site/machine
 
+	Drill *Drill // how it stands with its rehearsals; nil without a schedule
+
 	// Recoverable says that there is something to fail over to, and Lose what would be lost if the group's site were
 	// lost now. LiveSince is set after a failover: since then the group runs at its new site, where nothing protects it,
 	// so that all that happened since would be lost.
@@ -55,6 +57,10 @@ func (c *Controller) Status(ctx context.Context, name string) ([]Status, error) 
 	if err != nil {
 		return nil, err
 	}
+	drills, err := c.drillSchedules(ctx)
+	if err != nil {
+		return nil, err
+	}
 	rpo := map[string]time.Duration{}
 	for _, p := range policies {
 		rpo[p.Name] = p.RPO
@@ -67,6 +73,13 @@ func (c *Controller) Status(ctx context.Context, name string) ([]Status, error) 
 		}
 		if err := c.fill(ctx, &s); err != nil {
 			return nil, err
+		}
+		if _, ok := drills[g.Name]; ok {
+			d, err := c.drill(ctx, g.Name, drills)
+			if err != nil {
+				return nil, err
+			}
+			s.Drill = &d
 		}
 		for _, f := range fences {
 			if f.Group == g.Name && !f.SplitBrain.IsZero() {
@@ -119,6 +132,9 @@ func (c *Controller) lose(ctx context.Context, s *Status) error {
 		}
 		now = run.Requested // the source counts as lost from then on
 		if st := s.Protection.State; st != dr.StateFailedOver && st != dr.StateCommitted {
+			if res.Point != "" { // the newest is known better by the run than by the replication that it ended
+				s.LastPoint = res.Point
+			}
 			break
 		}
 		// The point that it was brought up from is the newest of what runs now.

@@ -21,14 +21,14 @@ func (r *Recovery) reprotectKind() kind {
 				if err := apply(s, dr.OpReprotect); err != nil {
 					return err
 				}
-				s.Run = p.Run
+				s.LaterRun = p.Run
 				return nil
 			}, nil
 		},
 		do: r.reprotect,
 		settle: func(o outcome, prot *store.Protection) error {
 			switch {
-			case prot.State != dr.StateReprotecting || prot.Run != o.input.Run:
+			case prot.State != dr.StateReprotecting || prot.LaterRun != o.input.Run:
 				return nil
 			case o.state == store.RunSucceeded:
 				return apply(prot, dr.OpFinish)

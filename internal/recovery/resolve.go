@@ -19,7 +19,7 @@ func (r *Recovery) resolveKind() kind {
 			switch {
 			case !o.input.Full && o.state == store.RunSucceeded:
 				return apply(prot, dr.OpKeepOwner)
-			case prot.State != dr.StateResolving || prot.Run != o.input.Run:
+			case prot.State != dr.StateResolving || prot.LaterRun != o.input.Run:
 				return nil
 			case o.state == store.RunSucceeded:
 				return apply(prot, dr.OpFinish)
@@ -60,7 +60,7 @@ func (r *Recovery) prepareResolve(_ context.Context, q Request, p *Input, prot s
 		if err := apply(s, op); err != nil {
 			return err
 		}
-		s.Run = p.Run
+		s.LaterRun = p.Run
 		return nil
 	}, nil
 }

@@ -73,10 +73,11 @@ func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]string, er
 type Protection struct {
 	Group string `json:"group"`
 	dr.Protection
-	Run     string    `json:"run,omitempty"`     // the failover that State is about
-	TestRun string    `json:"testRun,omitempty"` // the test failover that Test is about
-	Since   time.Time `json:"since,omitzero"`    // of State
-	Epoch   uint64    `json:"epoch,omitempty"`   // of the owner after the last failover
+	Run      string    `json:"run,omitempty"`      // the failover that State is about
+	LaterRun string    `json:"laterRun,omitempty"` // the reprotection or resolution after it that State is about
+	TestRun  string    `json:"testRun,omitempty"`  // the test failover that Test is about
+	Since    time.Time `json:"since,omitzero"`     // of State
+	Epoch    uint64    `json:"epoch,omitempty"`    // of the owner after the last failover
 
 	// The newest drill that was completed and cleaned up.
 	ProvenAt    time.Time     `json:"provenAt,omitzero"`
