@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -41,6 +43,7 @@ nics: [{network: lan}, {network: access, forwards: [{guestPort: 80}]}]
 	defer cancel()
 	start := time.Now()
 	took := func(what string) { t.Logf("%6.2f s %s", time.Since(start).Seconds(), what) }
+	l.must(l.Preserve(ctx, "db"))
 	l.must(l.Power(ctx, "db", site.PowerStart))
 	took("db: monitor answers")
 	l.must(l.Probe(ctx, "db", dr.Probe{Kind: dr.ProbeSerial, Text: "understudy-guest: boot role=db"}))
@@ -84,6 +87,8 @@ nics: [{network: lan}, {network: access, forwards: [{guestPort: 80}]}]
 		}
 	}
 	took("db: services of the site")
+	l.must(l.Settle(ctx, "db", true)) // while it writes
+	took("db: what it wrote is its disk's content")
 	if b, err := l.Console(ctx, "db", 1<<20); err != nil || !strings.Contains(string(b), "understudy-guest: boot role=db") {
 		t.Errorf("console: %q, %v", b, err)
 	}
@@ -128,6 +133,12 @@ nics: [{network: lan}, {network: access, forwards: [{guestPort: 80}]}]
 	took("db: powered itself off")
 	if m := l.get("db"); m.Power != dr.PowerOff {
 		t.Errorf("power %s", m.Power)
+	}
+	l.wantSettled("db", "db")
+	l.must(l.image(ctx, nil, "convert", "-O", "raw", filepath.Join(l.dir, "machines", "db.qcow2"), filepath.Join(l.dir, "db.raw")))
+	check := exec.Command("e2fsck", "-fy", filepath.Join(l.dir, "db.raw"))
+	if out, err := check.CombinedOutput(); check.ProcessState.ExitCode() > 1 { // counts are corrected after an end without unmounting
+		t.Errorf("file system of db: %v: %s", err, out)
 	}
 }
 

@@ -163,11 +163,13 @@ func (m *machine) acceptDisk(ctx context.Context, c *qmp.Client, k *kept, disk s
 	// From here on nobody's impatience counts: a guest must not be left standing still.
 	held, cancel := context.WithTimeout(context.WithoutCancel(ctx), switchLimit)
 	defer cancel()
+	began := time.Now()
 	defer func() {
 		// Whatever happened, what QEMU runs on decides.
 		if e := m.goOnAfterSwitch(held, k); err == nil {
 			err = e
 		}
+		m.d.log.Info("guest stood still for the end of a layer", "machine", m.name, "disk", disk, "duration", time.Since(began), "error", err)
 	}()
 	var st runState
 	if err := c.Run(held, "query-status", nil, &st); err != nil {
@@ -177,6 +179,7 @@ func (m *machine) acceptDisk(ctx context.Context, c *qmp.Client, k *kept, disk s
 	if err := m.writeKept(*k); err != nil {
 		return err
 	}
+	began = time.Now()
 	if st.Running {
 		if err := c.Run(held, "stop", nil, nil); err != nil {
 			return err

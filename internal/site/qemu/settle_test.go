@@ -56,7 +56,7 @@ func (l *lab) wantSettled(what, name string) {
 		l.Errorf("%s: layers are left", what)
 	}
 	for _, d := range l.handle(name).def().Disks {
-		if filepath.Dir(d.Path) != filepath.Join(l.dir, "machines") {
+		if d.Role == dr.RoleDisk && filepath.Dir(d.Path) != filepath.Join(l.dir, "machines") {
 			l.Errorf("%s: the machine's disk is %s", what, d.Path)
 		}
 	}
