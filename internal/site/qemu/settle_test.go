@@ -199,3 +199,44 @@ func TestKeptForAnotherDisk(t *testing.T) {
 	l.must(os.WriteFile(l.definitionPath("a"), def, 0o600))
 	l.must(l.Power(l.Context(), "a", site.PowerStart))
 }
+
+// The machine was captured and its QEMU died, as in the disaster that it comes back from: its image holds bitmaps that
+// are good for nothing.
+func TestSettleAfterDisaster(t *testing.T) {
+	l := newLab(t)
+	ids := l.pair("a")
+	for i, running := range []bool{true, false} {
+		if i > 0 {
+			l.must(l.Power(l.Context(), "a", site.PowerStart))
+		}
+		r := newReplica(l, "a")
+		r.cycle(r.content(ids...))
+		m := l.handle("a")
+		l.must(m.quit("in order")) // which writes the bitmap
+		l.must(l.Power(l.Context(), "a", site.PowerStart))
+		state := l.state("a")
+		l.must(killProcess(state.PID)) // which leaves it inconsistent
+		l.must(m.waitExit(l.Context(), state))
+		var info []byte
+		l.must(l.image(l.Context(), func(b []byte) { info = append(info, b...) }, "info", filepath.Join(l.dir, "machines", "a-q.qcow2")))
+		if !bytes.Contains(info, []byte("in-use")) {
+			t.Errorf("the image has no inconsistent bitmap: %s", info)
+		}
+		l.keep(ids, byte(4*i))
+		if running {
+			l.must(l.Power(l.Context(), "a", site.PowerStart))
+		}
+		l.must(l.Settle(l.Context(), "a", true))
+		l.wantSettled("after a disaster", "a")
+		if running {
+			l.write(ids[0], keptAt, fill(9, dr.BlockSize))
+			r.cycle(r.content(ids...))
+			l.write(ids[0], keptAt, fill(byte(4*i+1), dr.BlockSize))
+			if full, _ := r.cycle(r.content(ids...)); full != nil {
+				t.Errorf("full %v", full)
+			}
+			l.must(l.Power(l.Context(), "a", site.PowerKill))
+		}
+		l.wantBlocks("after a disaster", ids, keptAt, byte(4*i+1))
+	}
+}
