@@ -41,17 +41,17 @@ func (s *server) points(a huma.API) {
 			list, err := s.backend.Points(ctx, in.Name)
 			return &body[[]dr.RecoveryPoint]{orEmpty(f.Apply(list))}, fail(err)
 		})
-	type pointed struct {
+	type Pointed struct { // huma looks into exported fields only
 		Named
 		Point string `path:"point" doc:"latest, latest-application, latest-filesystem, an ID, a name or a time"`
 	}
 	huma.Register(a, op(http.MethodGet, "/v1/groups/{name}/points/{point}", "show-point", tag, "Find a recovery point"),
-		func(ctx context.Context, in *pointed) (*body[dr.RecoveryPoint], error) {
+		func(ctx context.Context, in *Pointed) (*body[dr.RecoveryPoint], error) {
 			p, err := s.backend.Point(ctx, in.Name, in.Point)
 			return &body[dr.RecoveryPoint]{p}, fail(err)
 		})
 	type naming struct {
-		pointed
+		Pointed
 		Body wire.PointName
 	}
 	huma.Register(a, op(http.MethodPost, "/v1/groups/{name}/points/{point}/names", "name-point", tag, "Give a recovery point a name, which keeps it from retention"),

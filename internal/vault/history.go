@@ -91,7 +91,7 @@ func (v *Vault) scan(ctx context.Context, group string) (*view, error) {
 	marks, err := v.readMarks(ctx, group)
 	var damaged []*object
 	note := func(name string, err error) {
-		v.log.Error("vault object is damaged, recovery points are read without it", "object", name, "error", err, "hint", dr.Hint(err))
+		v.log.Warn("recovery points are read without a damaged object", "object", name, "error", err, "hint", dr.Hint(err))
 		damaged = append(damaged, &object{name: name, err: err})
 	}
 	if dr.KindOf(err) == dr.KindCorrupt {

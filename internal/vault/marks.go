@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"time"
 
+	"understudy/internal/dr"
 	"understudy/internal/vault/blob"
 )
 
@@ -51,6 +52,9 @@ func (v *Vault) readMarks(ctx context.Context, group string) (*marks, error) {
 	data, tag, err := v.store.GetTagged(ctx, marksName(group))
 	if errors.Is(err, blob.ErrNotFound) {
 		return &marks{Format: formatVersion}, nil
+	}
+	if dr.KindOf(err) == dr.KindCorrupt && err != nil {
+		return &marks{}, damagedState(group, fmt.Errorf("read marks of group %s: %w", group, err))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("read marks of group %s: %w", group, unavailable(err))

@@ -54,6 +54,9 @@ func (v *Vault) readOwner(ctx context.Context, group string) (ownerObject, strin
 	if errors.Is(err, blob.ErrNotFound) {
 		return ownerObject{}, "", nil
 	}
+	if dr.KindOf(err) == dr.KindCorrupt && err != nil {
+		return ownerObject{}, "", damagedState(group, fmt.Errorf("read owner of group %s: %w", group, err))
+	}
 	if err != nil {
 		return ownerObject{}, "", fmt.Errorf("read owner of group %s: %w", group, unavailable(err))
 	}
@@ -163,6 +166,9 @@ func (v *Vault) take(ctx context.Context, l *Lease, holder string, why int) (*Le
 		case tag == "" || damaged:
 			// The owner object may have been lost while history is there: then go on after it.
 			if o, err = v.newOwner(ctx, l.group, l.site); err != nil {
+				return nil, err
+			}
+			if err := v.clear(ctx, ownerName(l.group), damaged, tag); err != nil {
 				return nil, err
 			}
 		case why == toRepair:

@@ -75,6 +75,17 @@ func inferReigns(objects []*object) []Reign {
 	return reigns
 }
 
+// clear makes room for a damaged object's successor where not even its version can be told, so that it cannot be replaced.
+func (v *Vault) clear(ctx context.Context, name string, damaged bool, tag string) error {
+	if !damaged || tag != "" {
+		return nil
+	}
+	if err := v.store.Delete(ctx, name); err != nil {
+		return fmt.Errorf("remove damaged %s: %w", name, unavailable(err))
+	}
+	return nil
+}
+
 // Repaired says what Repair did.
 type Repaired struct {
 	Owner bool   // the owner was made anew
@@ -93,6 +104,9 @@ func (v *Vault) Repair(ctx context.Context, group, site string) (r Repaired, err
 	switch {
 	case dr.KindOf(err) == dr.KindCorrupt:
 		fresh := &marks{Format: formatVersion, tag: m.tag}
+		if err := v.clear(ctx, marksName(group), true, m.tag); err != nil {
+			return r, fmt.Errorf("repair: %w", err)
+		}
 		if err := v.writeMarks(ctx, group, fresh); err != nil {
 			return r, fmt.Errorf("repair: %w", err)
 		}

@@ -59,8 +59,18 @@ func twoReigns(t *testing.T) (v *Vault, w *world, c *clock, good []string) {
 	return openVault(t, store, c), w, c, good
 }
 
-func spoil(t *testing.T, store blob.Store, name string) {
+// spoil makes a small object unreadable: its content or, wholly, down to what the store itself adds to it.
+func spoil(t *testing.T, store blob.Store, name string, wholly bool) {
 	t.Helper()
+	if wholly {
+		if err := store.Delete(t.Context(), name); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := store.Create(t.Context(), name, strings.NewReader("not what it was")); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
 	_, tag, err := store.GetTagged(t.Context(), name)
 	if err != nil {
 		t.Fatal(err)
@@ -83,11 +93,18 @@ func listed(t *testing.T, v *Vault) (ids []string) {
 }
 
 func TestDamagedOwner(t *testing.T) {
+	for _, wholly := range []bool{false, true} {
+		testDamagedOwner(t, wholly)
+	}
+}
+
+func testDamagedOwner(t *testing.T, wholly bool) {
+	t.Helper()
 	v, w, c, good := twoReigns(t)
 	if got := listed(t, v); !slices.Equal(got, good) {
 		t.Fatalf("sound: %v, want %v", got, good)
 	}
-	spoil(t, v.store, ownerName("shop"))
+	spoil(t, v.store, ownerName("shop"), wholly)
 	v = openVault(t, v.store, c)
 	if got := listed(t, v); !slices.Equal(got, good) {
 		t.Errorf("without an owner: %v, want %v", got, good)
@@ -176,7 +193,7 @@ func TestDamagedMarks(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := listed(t, v)
-	spoil(t, v.store, marksName("shop"))
+	spoil(t, v.store, marksName("shop"), true)
 	v = openVault(t, v.store, c)
 	after := listed(t, v)
 	for _, id := range before {
