@@ -51,6 +51,14 @@ func extensionRows(list []wire.Inventory) []extensionRow {
 	return rows
 }
 
+// heartbeatAge is how old the newest heartbeat was when the extension was last seen.
+func heartbeatAge(r extensionRow) string {
+	if r.Heartbeat.IsZero() {
+		return ""
+	}
+	return out.Duration(max(0, r.Observed.Sub(r.Heartbeat)).Truncate(time.Second))
+}
+
 func extensionStyle(s dr.ExtensionStatus) out.StyleName {
 	switch s {
 	case dr.ExtensionHealthy:
@@ -81,7 +89,8 @@ func (a *App) extensionListCommand() *cobra.Command {
 				out.Col("EXTENSION", func(r R) string { return r.Name }),
 				out.Col("VERSION", func(r R) string { return r.Version }),
 				out.Column[R]{Title: "STATUS", Text: func(r R) string { return string(r.Status) }, Style: func(r R) out.StyleName { return extensionStyle(r.Status) }},
-				out.Col("HEARTBEAT", func(r R) string { return out.Ago(a.Now(), r.Heartbeat) }),
+				out.Num("HEARTBEAT AGE", heartbeatAge),
+				out.Col("SEEN", func(r R) string { return out.Ago(a.Now(), r.Observed) }),
 				out.Col("NOTE", func(r R) string { return r.Message }))
 		},
 	}
@@ -152,7 +161,7 @@ func (a *App) extensionFields(r extensionRow) []out.Field {
 		{Title: "Depends on", Text: strings.Join(r.DependsOn, ", ")},
 	}
 	if !r.Heartbeat.IsZero() {
-		fields = append(fields, out.Field{Title: "Heartbeat", Text: out.Ago(a.Now(), r.Heartbeat)})
+		fields = append(fields, out.Field{Title: "Heartbeat", Text: heartbeatAge(r) + " old when seen"})
 	}
 	return append(fields, out.Field{Title: "Seen", Text: out.Ago(a.Now(), r.Observed)})
 }
@@ -325,7 +334,7 @@ heartbeats arrive. What is not given stays as it is.`,
 				s, err = api.SetCollector(cmd.Context(), args[0], in)
 			}
 			if err != nil {
-				return fmt.Errorf("collector of site %s: %w", args[0], err)
+				return err
 			}
 			if s.Config[extension.KeyURL] == "" && a.Human() {
 				a.Note("site %s has no collector", s.Name)

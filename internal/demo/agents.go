@@ -34,7 +34,7 @@ stages:
   - {name: database, machines: [shop-db]}
   - {name: front, machines: [shop-web]}
 after:
-  - {name: revive the agents, extensions: {}, timeout: 5m, repeatable: true}
+  - {name: revive the agents, extensions: {}, timeout: 5m}
 `
 
 // startCollectors starts the collector of each site, in the site's folder: it dies with its site.

@@ -154,11 +154,15 @@ func (j job) counterparts(source string, k knowledge) ([]dr.Association, error) 
 			rule = ours
 		}
 		if _, ok := k.rules[rule]; !ok {
+			if source == j.site.Name {
+				return nil, dr.WithHint(fmt.Errorf("the collector of %s has no rule named %q", source, rule), dr.KindNotFound,
+					fmt.Sprintf("make it: understudy collector rule set %s --dir DIR", rule))
+			}
 			hint := fmt.Sprintf("say which rule of %s takes its place: understudy extension collector %s --rule %s=RULE", j.site.Name, j.site.Name, a.Rule)
 			err := fmt.Errorf("rule %s has no counterpart at %s", a.Rule, j.site.Name)
 			if rule != a.Rule {
 				err = fmt.Errorf("rule %s, the counterpart of %s, does not exist at %s", rule, a.Rule, j.site.Name)
-				hint = "make it at the collector: understudy collector rule set " + rule
+				hint = "make it: understudy collector rule set " + rule + " --dir DIR"
 			}
 			return nil, dr.WithHint(err, dr.KindInvalid, hint)
 		}

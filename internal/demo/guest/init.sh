@@ -9,7 +9,11 @@
 #   us.db=10.77.0.10:7000             the database (web)
 #   us.disk=vdb                       the raw disk that write overwrites
 export PATH=/bin:/sbin HOME=/
-say() { echo "understudy-guest: $*"; }
+# On the serial console and, where there is one, on the screen.
+say() {
+	echo "understudy-guest: $*"
+	[ ! -c /dev/tty0 ] || echo "understudy-guest: $*" 2>/dev/null >/dev/tty0 || true
+}
 
 mount -t proc proc /proc
 mount -t sysfs sysfs /sys

@@ -34,8 +34,18 @@ func main() {
 		return
 	}
 	if err := run(context.Background(), os.Args[1:]); err != nil {
-		fmt.Println("understudy-guest: shop:", err)
+		say("shop: %v", err)
 		os.Exit(1)
+	}
+}
+
+// say writes a line on the serial console and, where there is one, on the screen.
+func say(format string, args ...any) {
+	line := fmt.Sprintf("understudy-guest: "+format+"\n", args...)
+	fmt.Print(line)
+	if screen, err := os.OpenFile("/dev/tty0", os.O_WRONLY, 0); err == nil {
+		fmt.Fprint(screen, line)
+		screen.Close()
 	}
 }
 
@@ -61,7 +71,7 @@ func run(ctx context.Context, args []string) error {
 	case "check":
 		return check(flags.Arg(0))
 	case "scribble":
-		fmt.Println("understudy-guest: role=write ready")
+		say("role=write ready")
 		return shop.Scribble(ctx, *disk, *interval)
 	}
 	return fmt.Errorf("unknown command %q", args[0])
@@ -101,12 +111,12 @@ func serveDB(ctx context.Context, dir, listen, fsck string, interval time.Durati
 	if !rep.OK() {
 		state = "damaged"
 	}
-	fmt.Printf("understudy-guest: role=db %s records=%d torn=%d first-bad=%d\n", state, rep.Records, rep.Torn, rep.FirstBad)
+	say("role=db %s records=%d torn=%d first-bad=%d", state, rep.Records, rep.Torn, rep.FirstBad)
 	s := shop.NewDB(log, rep)
 	go func() {
 		// What is durable stays readable when nothing can be added.
 		err := s.Run(ctx, interval)
-		fmt.Println("understudy-guest: shop: append:", err)
+		say("shop: append: %v", err)
 	}()
 	return s.Serve(ctx, l)
 }
@@ -121,7 +131,7 @@ func serveWeb(ctx context.Context, dir, listen, db string) error {
 	if err != nil {
 		return err
 	}
-	fmt.Println("understudy-guest: role=web ready")
+	say("role=web ready")
 	return (&shop.Web{DB: db, Log: log}).Serve(ctx, l)
 }
 
