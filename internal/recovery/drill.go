@@ -351,14 +351,14 @@ func (r *Recovery) measured(run *engine.Run, p Input) (drill.Lag, error) {
 
 // forgetEvidence removes the evidence of all but the newest drills of a group, and returns of how many.
 func (r *Recovery) forgetEvidence(ctx context.Context, group string) (n int) {
-	drills, err := r.o.Store.Runs(ctx, store.RunFilter{Group: group, Kind: KindDrill, Limit: 1 << 20})
-	have, lerr := r.archive().Runs()
-	err = errors.Join(err, lerr)
-	for i, old := range drills {
-		if i < evidenceKept || !slices.Contains(have, old.ID) {
+	old, err := r.o.Store.RunsBeyond(ctx, group, KindDrill, evidenceKept)
+	have, herr := r.archive().Runs()
+	err = errors.Join(err, herr)
+	for _, id := range old {
+		if !slices.Contains(have, id) {
 			continue
 		}
-		if rerr := r.archive().Remove(old.ID); rerr != nil {
+		if rerr := r.archive().Remove(id); rerr != nil {
 			err = errors.Join(err, rerr)
 			continue
 		}

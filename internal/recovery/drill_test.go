@@ -48,7 +48,7 @@ func (w *world) nothingLeft() {
 	}
 	exports, err := w.store.Exports(w.t.Context(), "")
 	must(w.t, err)
-	sockets, err := filepath.Glob(w.dir + "/run/*")
+	sockets, err := filepath.Glob(w.dir + "/run/r*.sock")
 	must(w.t, err)
 	if len(exports) != 0 || len(sockets) != 0 {
 		w.t.Errorf("left: %v %v", exports, sockets)

@@ -86,3 +86,9 @@ func (s *Store) DeleteDrillSchedule(ctx context.Context, group string) error {
 	}
 	return err
 }
+
+// RunsBeyond returns the IDs of a group's runs of a kind but for the newest keep.
+func (s *Store) RunsBeyond(ctx context.Context, group, kind string, keep int) ([]string, error) {
+	return queryRows(ctx, s.read, "read runs", func(r *sql.Rows) (id string, err error) { return id, r.Scan(&id) },
+		"SELECT id FROM runs WHERE grp = ? AND kind = ? ORDER BY requested DESC, id DESC LIMIT -1 OFFSET ?", group, kind, keep)
+}
