@@ -21,7 +21,8 @@ import (
 	"understudy/test/need"
 )
 
-// TestMain lets the test program be the switch and what joins a guest to a service, as the main program is in earnest.
+// TestMain lets the test program be the switch and what joins a guest to a service, as the main program is in earnest,
+// and another controller.
 func TestMain(m *testing.M) {
 	if len(os.Args) == 3 && os.Args[1] == "connect" {
 		conn, err := net.Dial("tcp", os.Args[2])
@@ -30,6 +31,13 @@ func TestMain(m *testing.M) {
 		}
 		go func() { _, _ = io.Copy(conn, os.Stdin) }()
 		_, _ = io.Copy(os.Stdout, conn)
+		os.Exit(0)
+	}
+	if len(os.Args) == 3 && os.Args[1] == "hold-disk" {
+		if err := holdDisk(os.Args[2]); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
 		os.Exit(0)
 	}
 	if len(os.Args) == 3 && os.Args[1] == "lan-switch" {
