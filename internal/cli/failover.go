@@ -16,11 +16,11 @@ import (
 )
 
 func (a *App) failoverCommand() *cobra.Command {
-	var test, planned, unplanned, yes bool
+	var test, planned, unplanned, yes, dryRun bool
 	var point, plan string
 	var wait waitFlags
 	cmd := &cobra.Command{
-		Use:   "failover GROUP --test | --planned | --unplanned [--point POINT]",
+		Use:   "failover GROUP --test | --planned | --unplanned [--point POINT] [--dry-run]",
 		Short: "Bring a group up at its target, or rehearse it",
 		Long: `Bring a group up at its target site.
 
@@ -28,7 +28,10 @@ func (a *App) failoverCommand() *cobra.Command {
   --planned    the source is stopped and synced a last time: nothing is lost
   --unplanned  the source is dead or given up: what came after the recovery point is lost
 
-A source that is failed over is fenced: it is kept from running again. After a failover: understudy commit GROUP.`,
+A source that is failed over is fenced: it is kept from running again. After a failover: understudy commit GROUP,
+then understudy reprotect GROUP protects it where it runs, and understudy failback GROUP brings it back.
+
+--dry-run says which point, what is lost, what happens in order and how long it should take.`,
 		Example: `  understudy failover shop --test
   understudy failover shop --unplanned --point "2026-11-20 14:00"`,
 		Args: cobra.ExactArgs(1),
@@ -47,6 +50,9 @@ A source that is failed over is fenced: it is kept from running again. After a f
 				f.Kind = "planned"
 			case unplanned:
 				f.Kind = "unplanned"
+			}
+			if dryRun {
+				return a.previewFailover(cmd.Context(), api, group, wire.FailoverPreview{Failover: f})
 			}
 			if f.Kind != "test" {
 				warning, err := a.failoverWarning(cmd.Context(), api, group, f)
@@ -68,8 +74,9 @@ A source that is failed over is fenced: it is kept from running again. After a f
 	flags.BoolVar(&test, "test", false, "rehearse in an isolated network")
 	flags.BoolVar(&planned, "planned", false, "stop the source, sync it a last time, and go on at the target")
 	flags.BoolVar(&unplanned, "unplanned", false, "go on at the target without the source")
-	flags.StringVar(&point, "point", "", "latest (the default), a point's ID, or a time")
+	flags.StringVar(&point, "point", "", "latest (the default), latest-application, an ID, a name, or a time")
 	flags.StringVar(&plan, "plan", "", "carry out this recovery plan")
+	flags.BoolVar(&dryRun, "dry-run", false, "say what would happen, and change nothing")
 	flags.BoolVarP(&yes, "yes", "y", false, "do not ask")
 	wait.add(cmd)
 	return cmd

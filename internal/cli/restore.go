@@ -80,7 +80,7 @@ given. Without --format the file's name decides.`,
 		},
 	}
 	f.add(cmd, true)
-	cmd.Flags().StringVar(&f.point, "point", "latest", "latest, a point's ID, or a time (the newest point at or before it)")
+	cmd.Flags().StringVar(&f.point, "point", "latest", "latest, latest-application, latest-filesystem, an ID, a name, or a time (the newest point at or before it)")
 	cmd.Flags().StringVar(&disk, "disk", "", "the disk, as MACHINE/DISK, or DISK where that is enough")
 	cmd.Flags().StringVar(&format, "format", "", "raw, qcow2, vhd, vhdx or vmdk")
 	cmd.Flags().BoolVar(&force, "force", false, "replace a file that exists")

@@ -21,7 +21,7 @@ import (
 // ledgerDisk builds the database program as a disk that a guest can copy it from.
 func (l *lab) ledgerDisk(file string) {
 	l.Helper()
-	args := []string{"build", "-trimpath", "-o", file}
+	args := []string{"build", "-o", file}
 	out, err := exec.CommandContext(l.Context(), "go", "env", "CGO_ENABLED").Output()
 	l.must(err)
 	if strings.TrimSpace(string(out)) == "1" { // with the packages that tests have compiled anyway

@@ -48,6 +48,7 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"Fence", (*suite).fence},
 		{"CaptureInstant", (*suite).captureInstant},
 		{"CaptureSince", (*suite).captureSince},
+		{"CaptureFreeze", (*suite).captureFreeze},
 		{"CaptureAbort", (*suite).captureAbort},
 		{"CaptureForeignSince", (*suite).captureForeignSince},
 		{"CaptureAfterRestart", (*suite).captureAfterRestart},
@@ -314,6 +315,28 @@ func (s *suite) captureSince() {
 		s.Errorf("changes without a write: %+v", ch)
 	}
 	s.must(c.Commit(s.ctx))
+}
+
+// captureFreeze asks for consistency, which a site may not be able to give: then there is a capture all the same, and
+// it says why it promises no more.
+func (s *suite) captureFreeze() {
+	id := s.needCapture()
+	s.Write(s, id, 0, block(1))
+	c, err := s.Driver.Capture(s.ctx, site.CaptureRequest{Group: "g", Machines: []string{s.Machine}, ID: "one", Freeze: true, FreezeTimeout: 2 * time.Second,
+		Hooks: map[string]dr.Hooks{s.Machine: {Before: []string{"/bin/true"}}}})
+	s.must(err)
+	var short error
+	if v, ok := c.(site.Shortfaller); ok {
+		short = v.Shortfall()
+	}
+	if (c.Consistency() != dr.ApplicationConsistent) != (short != nil) {
+		s.Errorf("%s consistent, and the shortfall is: %v", c.Consistency(), short)
+	}
+	if got := s.read(s.captured(c, id), 0, dr.BlockSize); !bytes.Equal(got, block(1)) {
+		s.Errorf("read %x", got[0])
+	}
+	s.must(c.Commit(s.ctx))
+	s.wantPower(s.Machine, dr.PowerOn)
 }
 
 func (s *suite) captureAbort() {
