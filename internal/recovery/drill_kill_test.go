@@ -68,7 +68,7 @@ func TestDrillKill(t *testing.T) {
 	kills := 0
 	for ; ; kills++ {
 		cmd := exec.Command(os.Args[0])
-		cmd.Env = append(os.Environ(), "RECOVERY_TEST_CHILD="+dir, fmt.Sprint("RECOVERY_TEST_KILL=", 1+kills%5), "RECOVERY_TEST_KIND="+recovery.KindDrill)
+		cmd.Env = append(os.Environ(), "RECOVERY_TEST_CHILD="+dir, fmt.Sprint("RECOVERY_TEST_KILL=", 1+kills%5+kills/6), "RECOVERY_TEST_KIND="+recovery.KindDrill)
 		cmd.Stderr = os.Stderr
 		err := cmd.Run()
 		if err == nil {
