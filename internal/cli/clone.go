@@ -218,7 +218,7 @@ func (a *App) runResumeCommand() *cobra.Command {
 // a copy of disks of 127 GB and 1 TB between regions in 49 minutes.
 const (
 	publishedRestore = 60e6
-	publishedCopy    = (127e9 + 1e12) / (49 * 60)
+	publishedCopy    = (127e9 + 1024e9) / (49 * 60)
 )
 
 // printCopy says what a clone or a move became, and how fast.

@@ -201,6 +201,13 @@ func TestKill(t *testing.T) {
 }
 
 func TestMain(m *testing.M) {
+	if dir := os.Getenv("RECOVERY_TEST_COPY"); dir != "" {
+		if err := copyChild(dir); err != nil {
+			fmt.Fprintln(os.Stderr, "child:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	if dir := os.Getenv("RECOVERY_TEST_CHILD"); dir != "" {
 		if err := child(dir); err != nil {
 			fmt.Fprintln(os.Stderr, "child:", err)
