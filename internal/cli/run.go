@@ -153,6 +153,9 @@ func (a *App) printOutcome(r wire.Run) {
 	if rto, ok := r.Result["rtoSeconds"].(float64); ok && rto > 0 {
 		rpo, _ := r.Result["rpoSeconds"].(float64)
 		a.Line("achieved RPO %s, RTO %s", out.Seconds(rpo), out.Seconds(rto))
+		if ready, ok := r.Result["readySeconds"].(float64); ok && ready > rto+1 {
+			a.Line("the plan was complete after %s", out.Seconds(ready))
+		}
 	}
 	a.printExtensions(r)
 	a.printCopy(r)
@@ -172,6 +175,10 @@ func (a *App) printOutcome(r wire.Run) {
 		a.Note("next: understudy run report %s --out report.html", r.ID)
 	case "failover", "planned-failover":
 		a.Note("next: look at it, then understudy commit %s", r.Group)
+	case "commit":
+		a.Note("next: understudy reprotect %s", r.Group)
+	case "reprotect":
+		a.Note("next: understudy failback %s, when it is time", r.Group)
 	}
 }
 
@@ -317,12 +324,13 @@ Exits with 5 when there is a split brain.`,
 			for _, f := range list {
 				if f.SplitBrain != nil && err == nil {
 					err = dr.WithHint(fmt.Errorf("split brain: %s at %s was running after the failover of %s", f.Machine, f.Site, f.Group), dr.KindFenced,
-						"save what it alone has, then leave it stopped; the group runs at its target")
+						"save what it alone has, then: understudy split-brain resolve "+f.Group+" --keep SITE")
 				}
 			}
 			return err
 		},
 	}
 	cmd.Flags().StringVar(&group, "group", "", "only this group")
+	cmd.AddCommand(a.resolveCommand())
 	return cmd
 }

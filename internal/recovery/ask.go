@@ -41,7 +41,11 @@ func (d *deed) ask(q store.Question, limit time.Duration) (store.Question, error
 				say.Say("%s", asked.Text())
 				d.r.view.waits(d.run.ID, "ask: "+q.Topic, asked.Text())
 			}
-			return d.r.awaitAnswer(ctx, asked)
+			given, err := d.r.awaitAnswer(ctx, asked)
+			if err == nil {
+				say.Say("%s", given.Reply())
+			}
+			return given, err
 		}})
 }
 
@@ -114,8 +118,8 @@ func (v *view) waits(run, step, message string) {
 	v.notifyLocked()
 }
 
-// answered are the words of what was answered, in events.
-var answered = map[string]string{AnswerApprove: "approved", AnswerReject: "rejected", AnswerRetry: "to be retried", AnswerSkip: "skipped"}
+// answered are the kinds of event of answers.
+var answered = map[string]string{AnswerApprove: "approved", AnswerReject: "rejected", AnswerRetry: "retried", AnswerSkip: "skipped"}
 
 // An Answer is a person's answer to what a run asks.
 type Answer struct {
@@ -156,11 +160,7 @@ func (r *Recovery) Answer(ctx context.Context, id string, a Answer) (store.Quest
 	if err != nil {
 		return fail(err)
 	}
-	message := fmt.Sprintf("action %q was %s by %s", q.Action, answered[a.Answer], a.By)
-	if a.Note != "" {
-		message += ": " + a.Note
-	}
-	r.event(ctx, "run."+map[string]string{AnswerApprove: "approved", AnswerReject: "rejected", AnswerRetry: "retried", AnswerSkip: "skipped"}[a.Answer], run, message)
+	r.event(ctx, "run."+answered[a.Answer], run, fmt.Sprintf("action %q: %s", q.Action, q.Reply()))
 	return q, nil
 }
 

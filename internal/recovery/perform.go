@@ -6,11 +6,13 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"sync"
 	"time"
 
 	"understudy/internal/dr"
 	"understudy/internal/recovery/engine"
 	"understudy/internal/recovery/plan"
+	"understudy/internal/site"
 	"understudy/internal/store"
 )
 
@@ -57,18 +59,22 @@ func (r *Recovery) after(run *engine.Run, p Input, res *Result) error {
 		return nil
 	}
 	err := r.perform(run, p, res, 0, p.Plan.Plan.After)
+	res.Ready = res.Healthy
 	for _, a := range res.Actions {
 		if a.Ended.After(res.Ready) {
 			res.Ready = a.Ended
 		}
 	}
+	res.ReadyAfter = seconds(res.Ready.Sub(p.Requested))
 	return err
 }
 
 // afterLive ends a failover whose machines run for good: what the plan says, then their disks. An action that fails ends
 // the run as failed, but the machines are there to stay and are made independent of the vault all the same.
 func (r *Recovery) afterLive(run *engine.Run, p Input, res *Result) error {
+	stop := r.hydrateAhead(p)
 	failed := r.after(run, p, res)
+	stop()
 	if errors.Is(failed, engine.ErrInterrupted) || errors.Is(failed, engine.ErrAborted) {
 		return failed
 	}
@@ -77,6 +83,25 @@ func (r *Recovery) afterLive(run *engine.Run, p Input, res *Result) error {
 		return err
 	}
 	return joinErrors([]error{failed, err})
+}
+
+// hydrateAhead begins to make machines independent of the vault while the plan's last actions are done, which may wait
+// for a person for days. What it comes to is for the steps of hydration, which follow, to find. stop ends it.
+func (r *Recovery) hydrateAhead(p Input) (stop func()) {
+	if p.Plan == nil || len(p.Plan.Plan.After) == 0 {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	var all sync.WaitGroup
+	for _, m := range p.Machines {
+		all.Go(func() {
+			err := r.withTarget(ctx, p, func(d site.Driver) error { return d.Hydrate(ctx, p.as(m.Name), func(int64, int64) {}) })
+			if err != nil && ctx.Err() == nil {
+				r.o.Logger.Warn("copy disks while a plan goes on", "run", p.Run, "machine", m.Name, "error", err)
+			}
+		})
+	}
+	return func() { cancel(); all.Wait() }
 }
 
 // perform does actions one after the other. stage is the number of their stage from 1, or 0.

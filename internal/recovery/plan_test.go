@@ -21,6 +21,7 @@ import (
 	"understudy/internal/recovery"
 	"understudy/internal/recovery/action"
 	"understudy/internal/site"
+	"understudy/internal/site/fake"
 	"understudy/internal/store"
 )
 
@@ -427,6 +428,7 @@ func TestPlanRejectAndCancel(t *testing.T) {
 	w.apply("after: [{name: sign, approval: {}}]\n")
 	run = w.begin(recovery.KindFailover)
 	w.asked(run.ID)
+	until(t, func() bool { return w.west.Calls(fake.OpHydrate) >= 3 }) // nobody waits for the vault meanwhile
 	must(t, w.rec.Cancel(t.Context(), run.ID, "signed on paper"))
 	w.wait(run.ID, store.RunCancelled)
 	if p := w.protection(); p.State != dr.StateFailedOver || power(t, w.west)["web"] != dr.PowerOn {

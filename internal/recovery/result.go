@@ -14,7 +14,7 @@ type Result struct {
 	PointTime time.Time       `json:"pointTime,omitzero"`
 	Epoch     uint64          `json:"epoch,omitempty"` // after a failover
 	RPO       Seconds         `json:"rpoSeconds"`      // from the newest instant that is in the point to the failure
-	RTO       Seconds         `json:"rtoSeconds"`      // from the request to the last machine's health
+	RTO       Seconds         `json:"rtoSeconds"`      // from the request to the last machine's health, and the last action of a plan's stages
 	Machines  []MachineResult `json:"machines,omitempty"`
 	Source    []SourceResult  `json:"source,omitempty"`
 	Healthy   time.Time       `json:"healthy,omitzero"` // when the last machine was
@@ -29,8 +29,9 @@ type Result struct {
 	// Restored says that a planned failover that failed gave production back to the source.
 	Restored bool `json:"restored,omitempty"`
 
-	Ready      time.Time            `json:"ready,omitzero"`    // when the last action of the plan was done
-	Actions    []ActionResult       `json:"actions,omitempty"` // of the plan
+	Ready      time.Time            `json:"ready,omitzero"`         // when the last action of the plan was done
+	ReadyAfter Seconds              `json:"readySeconds,omitempty"` // from the request until then
+	Actions    []ActionResult       `json:"actions,omitempty"`      // of the plan
 	Extensions []dr.ExtensionResult `json:"extensions,omitempty"`
 }
 

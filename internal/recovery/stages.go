@@ -49,7 +49,13 @@ func (r *Recovery) startStages(run *engine.Run, p Input, res *Result) error {
 			return err
 		}
 	}
-	res.RTO = seconds(res.Healthy.Sub(p.Requested))
+	up := res.Healthy
+	for _, a := range res.Actions { // a plan may know more of health than probes do
+		if a.Ended.After(up) {
+			up = a.Ended
+		}
+	}
+	res.RTO = seconds(up.Sub(p.Requested))
 	if p.goesLive() {
 		return nil // what follows is done when the group is known to run there
 	}

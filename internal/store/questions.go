@@ -144,6 +144,18 @@ func (q Question) Text() string {
 	return text
 }
 
+// Reply is the answer with who gave it and why.
+func (q Question) Reply() string {
+	if q.Answer == "" {
+		return "nobody answered in time"
+	}
+	text := q.Answer + ", by " + q.By
+	if q.Note != "" {
+		text += ": " + q.Note
+	}
+	return text
+}
+
 // Ways are the commands that answer the question.
 func (q Question) Ways() string {
 	var ways []string

@@ -8,8 +8,19 @@ import (
 	"understudy/internal/dr"
 )
 
+// maxSummary bounds a summary, in bytes.
+const maxSummary = 100
+
 // Summary says in a few words what the action does.
 func (a Action) Summary() string {
+	s := a.summary()
+	if len(s) > maxSummary {
+		s = strings.ToValidUTF8(s[:maxSummary], "") + "..."
+	}
+	return s
+}
+
+func (a Action) summary() string {
 	switch {
 	case a.Script != nil && len(a.Script.Argv) > 0:
 		return "run " + strings.Join(a.Script.Argv, " ")
@@ -48,7 +59,7 @@ func (p Probe) summary() string {
 	case dr.ProbeAgent:
 		return "wait for the guest agent of " + p.Machine
 	}
-	return fmt.Sprintf("wait for %s on port %d of %s", p.Kind, p.Port, p.Machine)
+	return fmt.Sprintf("wait for %s on port %d of %s", strings.ToUpper(string(p.Kind)), p.Port, p.Machine)
 }
 
 // Verb is the method of the request.
