@@ -307,6 +307,38 @@ func TestVault(t *testing.T) {
 				for _, p := range dr.Retain(points, keep, w.now) {
 					w.acked[p.ID] = p
 				}
+				for _, p := range points {
+					if len(p.Names) > 0 {
+						w.acked[p.ID] = p
+					}
+				}
+			},
+			"name": func(t *rapid.T) {
+				w.plan(t, 8) // reads for the most part
+				name := rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name")
+				p, err := w.vault.NamePoint(context.Background(), group, "latest", name)
+				w.store.Plan()
+				switch {
+				case errors.Is(err, faulty.ErrInjected):
+					w.restart(t)
+				case err == nil && w.points[p.ID] != nil && slices.Contains(p.Names, name):
+				case dr.KindOf(err) == dr.KindNotFound || dr.KindOf(err) == dr.KindConflict: // no point, or another has the name
+				default:
+					t.Fatal(p, err)
+				}
+			},
+			"unname": func(t *rapid.T) {
+				_, err := w.vault.UnnamePoint(context.Background(), group, rapid.SampledFrom([]string{"a", "b", "c"}).Draw(t, "name"))
+				if err != nil && dr.KindOf(err) != dr.KindNotFound {
+					t.Fatal(err)
+				}
+			},
+			"difference": w.difference,
+			"lose the owner": func(t *rapid.T) {
+				if err := w.inner.Delete(context.Background(), "g/"+group+"/owner"); err != nil {
+					t.Fatal(err)
+				}
+				w.restart(t)
 			},
 			"time passes": func(t *rapid.T) {
 				w.now = w.now.Add(time.Duration(rapid.IntRange(1, 60).Draw(t, "minutes")) * time.Minute)
@@ -355,6 +387,30 @@ func TestVault(t *testing.T) {
 			},
 		})
 	})
+}
+
+// difference makes sure that what two points differ in is named.
+func (w *world) difference(t *rapid.T) {
+	points, err := w.vault.Points(context.Background(), group)
+	if err != nil || len(points) == 0 {
+		t.Skip()
+	}
+	draw := func(label string) string { return points[rapid.IntRange(0, len(points)-1).Draw(t, label)].ID }
+	from, to := draw("from"), draw("to")
+	changed, full, err := w.vault.ChangedBetween(context.Background(), group, from, to)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if full {
+		return
+	}
+	then, now := bytes.Clone(w.points[from]), w.points[to]
+	for _, e := range changed[disk] {
+		copy(then[e.Offset:e.End()], now[e.Offset:e.End()])
+	}
+	if !bytes.Equal(then, now) {
+		t.Fatalf("%s and %s differ elsewhere than in %v", from, to, changed[disk])
+	}
 }
 
 // plan makes one of the next calls fail in some way.
