@@ -24,6 +24,7 @@ import (
 
 // Backend does what the API is asked for. Errors carry a dr.Kind and a hint.
 type Backend interface {
+	LifeCycleBackend
 	CloneBackend
 	DrillBackend
 	PlanBackend
@@ -118,6 +119,7 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	s.groups(a)
 	s.points(a)
 	s.runs(a)
+	s.lifeCycle(a)
 	s.drills(a)
 	s.plans(a)
 	s.extensions(a)

@@ -64,6 +64,10 @@ func fromStatus(s controller.Status) wire.Status {
 		ProvenAt: wire.At(s.Protection.ProvenAt), ProvenPoint: s.Protection.ProvenPoint,
 		RPOMet: s.RPOMet, LiveSince: wire.At(s.LiveSince), Warning: s.Warning, WarningHint: s.WarningHint,
 	}
+	switch s.Protection.State {
+	case dr.StateReprotecting, dr.StateReprotectFailed, dr.StateResolving, dr.StateResolveFailed:
+		w.Run = s.Protection.LaterRun
+	}
 	if t := s.Protection.Test; t != "" && t != dr.TestNone {
 		w.Test, w.TestRun = string(t), s.Protection.TestRun
 	}

@@ -41,7 +41,7 @@ Probes by TCP and HTTP need the port among the forwards. Forwarded cards reach n
 
 func (a *App) machineCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "machine", Aliases: []string{"machines"}, Short: "Machines of sites", Long: machineLong}
-	cmd.AddCommand(a.machineListCommand(), a.machineShowCommand(),
+	cmd.AddCommand(a.machineListCommand(), a.machineShowCommand(), a.releaseCommand(),
 		a.machinePowerCommand("start", "Start a machine", "start"), a.machineStopCommand())
 	return cmd
 }

@@ -38,7 +38,7 @@ func (a *App) statusCommand() *cobra.Command {
 // onDuty reports whether a group is one that a failover now would bring up from its newest point.
 func onDuty(s wire.Status) bool {
 	switch s.State {
-	case "planned-failover", "planned-failover-failed", "failover", "failover-failed", "failed-over", "committed", "disabled":
+	case "planned-failover", "planned-failover-failed", "failover", "failover-failed", "failed-over", "committed", "disabled", "resolving", "resolve-failed":
 		return false
 	}
 	return true
@@ -69,7 +69,8 @@ func rpoText(s wire.Status) string {
 
 // runsAtText is where the group's machines run; empty while that is being decided.
 func runsAtText(s wire.Status) string {
-	if s.State == "failover" || s.State == "failover-failed" {
+	switch s.State {
+	case "failover", "failover-failed", "resolving", "resolve-failed":
 		return ""
 	}
 	return s.Site
@@ -80,6 +81,9 @@ func summary(s wire.Status) (text, hint string) {
 	lose := ""
 	if s.LoseSeconds != nil {
 		lose = out.Seconds(*s.LoseSeconds)
+	}
+	if text, hint, ok := later(s); ok {
+		return text, hint
 	}
 	switch s.State {
 	case "disabled":
@@ -99,9 +103,9 @@ func summary(s wire.Status) (text, hint string) {
 		if lose != "" {
 			text += fmt.Sprintf(": if %s is lost now, the last %s, all since the failover, are lost", s.Site, lose)
 		}
-		hint = fmt.Sprintf("to protect it there: understudy unprotect %s, then understudy protect --group %s --site %s ...", s.Group, s.Group, s.Site)
+		hint = "to protect it there: understudy reprotect " + s.Group
 		if s.State == "failed-over" {
-			hint = fmt.Sprintf("understudy commit %s when it is well; %s", s.Group, hint)
+			hint = fmt.Sprintf("understudy commit %s when it is well; then understudy reprotect %s protects it there", s.Group, s.Group)
 		}
 		return text, hint
 	}
@@ -191,7 +195,7 @@ func (a *App) printStatuses(list []wire.Status) error {
 		text, hint := drillNote(s.Drill)
 		a.lineHint(s.Group, text, hint)
 		for _, m := range s.SplitBrain {
-			a.Line("%s: split brain: %s was running after the failover; see `understudy split-brain`", s.Group, m)
+			a.Line("%s: split brain: %s was running after the failover; see `understudy split-brain`, then understudy split-brain resolve %s --keep SITE", s.Group, m, s.Group)
 		}
 	}
 	return nil

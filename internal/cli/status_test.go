@@ -25,7 +25,11 @@ func TestStatusSaysWhatIsTrue(t *testing.T) {
 		"failover":                {summary: "is being failed over", hint: "understudy run watch r1"},
 		"failover-failed":         {summary: "may run nowhere", hint: "--unplanned"},
 		"failed-over":             {live: true, lose: "NOT PROTECTED", at: "west", summary: "runs at west and is NOT PROTECTED there: if west is lost now, the last 12 min", hint: "understudy commit shop"},
-		"committed":               {live: true, lose: "NOT PROTECTED", at: "west", summary: "all since the failover, are lost", hint: "understudy protect --group shop --site west"},
+		"committed":               {live: true, lose: "NOT PROTECTED", at: "west", summary: "all since the failover, are lost", hint: "understudy reprotect shop"},
+		"reprotecting":            {lose: "12 min", at: "east", summary: "is being protected at east", hint: "understudy run watch r1"},
+		"reprotect-failed":        {lose: "12 min", at: "east", summary: "did not come to its end", hint: "understudy reprotect shop"},
+		"resolving":               {summary: "a split brain is being ended", hint: "understudy run watch r1"},
+		"resolve-failed":          {summary: "may run nowhere", hint: "understudy split-brain resolve shop --keep east, or --keep west"},
 	} {
 		s := base
 		s.State = state

@@ -98,7 +98,15 @@ func (r *Recovery) reconcileSite(ctx context.Context, name string, fences []stor
 			}
 			continue
 		}
-		if f.Power != power {
+		if f.Error != "" {
+			// It was held before, and could not be when that was asked for again.
+			still, held := r.holdStill(ctx, d, f)
+			if !still || held != nil {
+				errs = append(errs, held)
+				continue
+			}
+		}
+		if f.Power != power || f.Error != "" {
 			errs = append(errs, r.seen(ctx, f, power))
 		}
 	}
@@ -118,7 +126,7 @@ func (r *Recovery) holdStill(ctx context.Context, d site.Driver, f store.Fence) 
 
 func (r *Recovery) seen(ctx context.Context, f store.Fence, power dr.Power) error {
 	_, err := r.o.Store.ChangeFence(ctx, f.Site, f.Machine, func(f *store.Fence) error {
-		f.Seen, f.Power = r.o.Now().UTC(), power
+		f.Seen, f.Power, f.Error = r.o.Now().UTC(), power, ""
 		return nil
 	})
 	return err
