@@ -57,6 +57,11 @@ func (w *world) atRest() (map[string]wire.Status, error) {
 		return nil, err
 	}
 	for _, run := range runs {
+		if run.State == "waiting" {
+			if err := w.answer(ctx, c, run.ID, false); err != nil {
+				return nil, err
+			}
+		}
 		return nil, fmt.Errorf("%s %s of %s is %s: %s", run.Kind, run.ID, run.Group, run.State, run.Message)
 	}
 	found := map[string]wire.Status{}
@@ -98,6 +103,18 @@ func (w *world) atRest() (map[string]wire.Status, error) {
 	return found, nil
 }
 
+// soon waits until what returns nil.
+func (w *world) soon(what func() error) error {
+	deadline := time.Now().Add(settleIn)
+	for {
+		err := what()
+		if err == nil || time.Now().After(deadline) {
+			return err
+		}
+		time.Sleep(20 * time.Millisecond)
+	}
+}
+
 // check looks for what must not be when everything is at rest.
 func (w *world) check(status map[string]wire.Status) error {
 	ctx, stop := context.WithTimeout(context.Background(), apiTimeout)
@@ -120,6 +137,18 @@ func (w *world) check(status map[string]wire.Status) error {
 		}
 	}
 	w.checkLeaks(status, sockets)
+	runs, err := w.proc.client.Runs(ctx, client.RunFilter{Limit: 20})
+	if err != nil {
+		return err
+	}
+	w.checkNotes(runs)
+	grants, err := w.proc.client.Grants(ctx, false)
+	if err != nil {
+		return err
+	}
+	for _, g := range grants {
+		w.violate("left behind: the grant %s of %s for run %s, until %s", g.Access, g.Disk, g.Run, g.Expires)
+	}
 	return nil
 }
 
@@ -156,7 +185,7 @@ func (w *world) checkGroup(g *group, st wire.Status) {
 		if !g.lines[st.Site].live {
 			w.started(g, at) // what could not be read when it was started can be now
 		}
-	case dr.StatePlannedFailoverFailed, dr.StateFailoverFailed:
+	case dr.StatePlannedFailoverFailed, dr.StateFailoverFailed, dr.StateReprotectFailed, dr.StateResolveFailed:
 	default:
 		w.violateLocked("%s is %s although nothing is under way", g.name, state)
 	}
@@ -280,7 +309,7 @@ func (w *world) checkLeaks(status map[string]wire.Status, serving map[string]boo
 			if name != m && !(made && req.Owner == st.TestRun && serving[st.TestRun]) {
 				w.violateLocked("left behind: machine %s at %s", name, p.name)
 			}
-			if p.Preserved(name) {
+			if p.Preserved(name) && st.State == string(dr.StateCommitted) && st.Site == p.name {
 				w.violateLocked("left behind: kept content of %s at %s while %s is %s", name, p.name, g.name, st.State)
 			}
 		}
@@ -291,7 +320,7 @@ func (w *world) checkLeaks(status map[string]wire.Status, serving map[string]boo
 		w.violate("list sockets: %v", err)
 	}
 	for _, f := range found {
-		if run := strings.TrimSuffix(filepath.Base(f), ".sock"); !serving[run] {
+		if run := strings.TrimSuffix(filepath.Base(f), ".sock"); !serving[run] && run != "grants" {
 			w.violate("left behind: the exports of %s are still served", run)
 		}
 	}

@@ -102,7 +102,7 @@ func chaos(out io.Writer, o options) (ok bool, err error) {
 			violations += len(e.violations)
 			bad = &e
 			fmt.Fprintf(out, "seed %d, operation %d: VIOLATION: %s\n", seed, len(e.steps), e.violations[0])
-			if !o.goOn {
+			if !o.goOn || worlds > 20 && worlds < 2*violations {
 				break
 			}
 		}

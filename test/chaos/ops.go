@@ -79,14 +79,26 @@ func operations() map[string]operation {
 		"resume": {asks: dr.OpResume, do: func(ctx context.Context, c *client.Client, _ *world, g *group, _ wire.Status, _ Step) (string, error) {
 			return "", c.Resume(ctx, g.name)
 		}},
-		"test":              {asks: dr.OpTestFailover, do: failover("test", false)},
-		"test-point":        {asks: dr.OpTestFailover, do: failover("test", true)},
-		"planned":           {asks: dr.OpPlannedFailover, do: failover("planned", false)},
-		"unplanned":         {asks: dr.OpFailover, do: failover("unplanned", false)},
-		"unplanned-point":   {asks: dr.OpFailover, do: failover("unplanned", true)},
-		"change-point":      {asks: dr.OpChangePoint, do: failover("unplanned", true)},
-		"commit":            {asks: dr.OpCommit, do: runOf((*client.Client).Commit)},
-		"cleanup":           {do: runOf((*client.Client).Cleanup)},
+		"test":            {asks: dr.OpTestFailover, do: failover("test", false)},
+		"test-point":      {asks: dr.OpTestFailover, do: failover("test", true)},
+		"planned":         {asks: dr.OpPlannedFailover, do: failover("planned", false)},
+		"unplanned":       {asks: dr.OpFailover, do: failover("unplanned", false)},
+		"unplanned-point": {asks: dr.OpFailover, do: failover("unplanned", true)},
+		"change-point":    {asks: dr.OpChangePoint, do: failover("unplanned", true)},
+		"drill":           {asks: dr.OpTestFailover, do: drill},
+		"commit":          {asks: dr.OpCommit, do: runOf((*client.Client).Commit)},
+		"cleanup":         {do: runOf((*client.Client).Cleanup)},
+		"reprotect":       {asks: dr.OpReprotect, do: runOf((*client.Client).Reprotect)},
+		"failback": {do: func(ctx context.Context, c *client.Client, w *world, g *group, _ wire.Status, s Step) (string, error) {
+			w.mu.Lock()
+			g.wants = wants{floor: g.floor, planned: true}
+			w.mu.Unlock()
+			run, err := c.Failback(ctx, g.name, wire.Failback{Kind: "planned", Plan: s.planOf(g)})
+			return run.ID, err
+		}},
+		"resolve-owner":     {do: resolve(func(st wire.Status) string { return st.Site })},
+		"resolve-former":    {do: resolve(func(st wire.Status) string { return other(st.Site) })},
+		"clone":             {do: cloneMachine},
 		"protect-elsewhere": {do: protectElsewhere},
 		"guest-off":         {do: guestOff},
 		"start-held":        {do: startHeld},
@@ -127,7 +139,7 @@ func runOf(f runStarter) func(context.Context, *client.Client, *world, *group, w
 
 func failover(kind string, chosen bool) func(context.Context, *client.Client, *world, *group, wire.Status, Step) (string, error) {
 	return func(ctx context.Context, c *client.Client, w *world, g *group, _ wire.Status, s Step) (string, error) {
-		f := wire.Failover{Kind: kind}
+		f := wire.Failover{Kind: kind, Plan: s.planOf(g)}
 		var point dr.RecoveryPoint
 		if chosen {
 			points, err := c.Points(ctx, g.name)
@@ -146,6 +158,22 @@ func failover(kind string, chosen bool) func(context.Context, *client.Client, *w
 		}
 		w.mu.Unlock()
 		run, err := c.Failover(ctx, g.name, f)
+		return run.ID, err
+	}
+}
+
+// drill rehearses the group and cleans up in one run.
+func drill(ctx context.Context, c *client.Client, w *world, g *group, _ wire.Status, s Step) (string, error) {
+	w.mu.Lock()
+	g.wants = wants{floor: g.floor}
+	w.mu.Unlock()
+	run, err := c.RunDrill(ctx, g.name, wire.DrillRequest{Plan: s.planOf(g)})
+	return run.ID, err
+}
+
+func resolve(keep func(wire.Status) string) func(context.Context, *client.Client, *world, *group, wire.Status, Step) (string, error) {
+	return func(ctx context.Context, c *client.Client, _ *world, g *group, st wire.Status, _ Step) (string, error) {
+		run, err := c.Resolve(ctx, g.name, keep(st))
 		return run.ID, err
 	}
 }
@@ -209,15 +237,17 @@ func choose(r *rand.Rand, w *world, status map[string]wire.Status) Step {
 func chooseOp(r *rand.Rand, st wire.Status) string {
 	likely := map[string]int{"sync": 3, "kill": 1, "restart": 1, "guest-off": 1}
 	switch {
+	case len(st.SplitBrain) > 0:
+		likely = map[string]int{"resolve-owner": 6, "resolve-former": 5, "sync": 1, "kill": 1, "commit": 1}
 	case st.Test != "" && st.Test != string(dr.TestNone):
 		likely = map[string]int{"cleanup": 8, "sync": 1, "unplanned": 1, "kill": 1, "pause": 1}
 	default:
 		switch dr.State(st.State) {
 		case dr.StateProtected:
-			likely = map[string]int{"sync": 3, "planned": 5, "unplanned": 4, "unplanned-point": 1, "test": 4, "test-point": 1, "pause": 1,
-				"guest-off": 1, "kill": 1, "restart": 1}
+			likely = map[string]int{"sync": 3, "planned": 5, "unplanned": 4, "unplanned-point": 1, "test": 3, "test-point": 1, "drill": 3, "pause": 1,
+				"clone": 2, "failback": 3, "guest-off": 1, "kill": 1, "restart": 1}
 		case dr.StatePaused:
-			likely = map[string]int{"resume": 5, "planned": 2, "unplanned": 2, "test": 2, "kill": 1, "restart": 1}
+			likely = map[string]int{"resume": 5, "planned": 2, "unplanned": 2, "test": 1, "drill": 1, "kill": 1, "restart": 1}
 		case dr.StatePlannedFailoverFailed:
 			likely = map[string]int{"planned": 3, "unplanned": 2, "kill": 1}
 		case dr.StateFailoverFailed:
@@ -225,7 +255,11 @@ func chooseOp(r *rand.Rand, st wire.Status) string {
 		case dr.StateFailedOver:
 			likely = map[string]int{"commit": 6, "change-point": 2, "start-held": 1, "kill": 1, "guest-off": 1}
 		case dr.StateCommitted:
-			likely = map[string]int{"protect-elsewhere": 7, "start-held": 1, "kill": 1}
+			likely = map[string]int{"reprotect": 8, "protect-elsewhere": 1, "start-held": 1, "kill": 1, "clone": 1}
+		case dr.StateReprotectFailed:
+			likely = map[string]int{"reprotect": 6, "unplanned": 1, "kill": 1}
+		case dr.StateResolveFailed:
+			likely = map[string]int{"resolve-former": 4, "resolve-owner": 4, "kill": 1}
 		}
 	}
 	if r.IntN(12) == 0 { // most of these are refused
@@ -275,15 +309,15 @@ func chooseFault(r *rand.Rand, op string, st wire.Status) Fault {
 	here := []string{"machines", "capture", "capture commit", "capture abort", "capture read", "capture changes"}
 	var there []string
 	switch op {
-	case "planned":
+	case "planned", "failback":
 		here = append(here, "power", "power", "power", "fence", "fence", "fence")
-		there = []string{"machines", "provision", "power", "power", "probe", "hydrate"}
+		there = []string{"machines", "provision", "power", "power", "probe", "hydrate", "open disk", "disk write", "disk flush", "disk close", "fence"}
 	case "unplanned", "unplanned-point", "change-point":
 		here = append(here, "fence", "fence", "fence", "fence")
 		there = []string{"machines", "provision", "power", "power", "probe", "hydrate", "delete"}
 	case "test", "test-point", "cleanup", "drill":
 		there = []string{"machines", "provision", "power", "probe", "delete", "screenshot", "console"}
-	case "reprotect", "resolve", "failback", "clone":
+	case "reprotect", "resolve-owner", "resolve-former", "clone":
 		here = append(here, "open disk", "disk read", "disk write", "disk flush", "disk close", "preserve", "settle", "power", "fence", "delete")
 		there = here
 	}

@@ -94,6 +94,11 @@ func (w *world) do(s Step, before map[string]wire.Status) (outcome, map[string]w
 		if out.run, err = w.proc.client.Run(ctx, out.run.ID); err != nil {
 			w.violate("run %s is not known: %v", out.run.ID, err)
 		}
+		if out.run.Kind == "clone" {
+			if out.run, err = w.checkClone(ctx, g, out.run); err != nil {
+				w.violate("%v", err)
+			}
+		}
 		if s.clean() && out.run.State != "succeeded" {
 			w.violate("%s %s although nothing went wrong: %s", s, out.run.State, out.run.Error)
 		}
@@ -176,6 +181,9 @@ func (w *world) follow(s Step, id string, began time.Time) {
 				w.faults.note("cancel", run.Kind)
 			}
 		}
+		if err == nil && run.State == "waiting" {
+			_ = w.answer(ctx, w.proc.client, id, s.clean()) // it is asked again
+		}
 		stop()
 		if err == nil && run.Over() {
 			return
@@ -216,12 +224,7 @@ type episode struct {
 	restarts   int
 }
 
-// ended reports whether nothing is left to do for a group.
-func ended(st wire.Status) bool {
-	return len(st.SplitBrain) > 0 || st.State == string(dr.StateCommitted)
-}
-
-// runEpisode lives until so many steps were done, something was violated, or all groups have come to their end.
+// runEpisode lives until so many steps were done or something was violated.
 // With a script it does that.
 func runEpisode(dir string, seed uint64, steps int, script []Step, say io.Writer) (e episode, err error) {
 	e = episode{seed: seed}
@@ -242,18 +245,14 @@ func runEpisode(dir string, seed uint64, steps int, script []Step, say io.Writer
 	}
 	r := newRandom(seed)
 	for i := 0; i < steps && len(w.violated()) == 0; i++ {
-		if script == nil && !slices.ContainsFunc(w.groups, func(g *group) bool { return !ended(status[g.name]) }) {
-			break
-		}
 		var s Step
 		if script != nil {
 			if i >= len(script) {
 				break
 			}
 			s = script[i]
-		} else if s = choose(r, w, status); ended(status[s.Group]) {
-			i--
-			continue
+		} else {
+			s = choose(r, w, status)
 		}
 		e.steps = append(e.steps, s)
 		from := status[s.Group].State

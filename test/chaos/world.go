@@ -78,14 +78,15 @@ type wants struct {
 
 // A world is two sites, the store of a vault, and a controller process that is made to fail.
 type world struct {
-	dir    string
-	sites  map[string]*place
-	store  *mem.Store
-	faults faults
-	proc   *process
-	groups []*group
-	ahead  atomic.Int64 // of the host's clock, in nanoseconds
-	later  *time.Timer  // kills the controller
+	dir     string
+	sites   map[string]*place
+	store   *mem.Store
+	faults  faults
+	proc    *process
+	groups  []*group
+	ahead   atomic.Int64 // of the host's clock, in nanoseconds
+	later   *time.Timer  // kills the controller
+	retries map[retryKey]int
 
 	mu         sync.Mutex
 	nodes      map[uint64]*write
@@ -103,7 +104,7 @@ func (w *world) now() time.Time { return time.Now().Add(time.Duration(w.ahead.Lo
 
 // newWorld builds the sites and starts the controller and the application.
 func newWorld(dir string, seed uint64) (w *world, err error) {
-	w = &world{dir: dir, sites: map[string]*place{}, store: mem.New(), nodes: map[uint64]*write{},
+	w = &world{dir: dir, sites: map[string]*place{}, store: mem.New(), nodes: map[uint64]*write{}, retries: map[retryKey]int{},
 		random: rand.New(rand.NewPCG(seed, 1)), quit: make(chan struct{}), done: make(chan struct{})}
 	for _, name := range []string{east, west} {
 		p := &place{fake.New(name), name}
@@ -163,7 +164,8 @@ func (w *world) configure() error {
 			return err
 		}
 	}
-	return nil
+	_, err := c.ApplyPlan(ctx, wire.PlanText{File: "shop.yaml", Text: w.planText()})
+	return err
 }
 
 func (w *world) protect(ctx context.Context, g *group, at string) error {
@@ -417,6 +419,9 @@ func (w *world) started(g *group, p *place) {
 	if err == nil && l.live {
 		if err = l.head.differs(c); err != nil {
 			w.violateLocked("%s at %s started again without all that it had: %v", g.name, p.name, err)
+		}
+		if !l.head.holds(g.floor) {
+			g.floor = nil // a split brain was ended for this site
 		}
 		return
 	}
