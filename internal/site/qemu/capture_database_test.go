@@ -85,7 +85,7 @@ disks: [%s]
 	boot("db")
 	install("db", "vdb")
 	in("db", "/run/ledger run /data/ledger.db </dev/null >/run/ledger.log 2>&1 &")
-	acked := func() int64 { return number(in("db", "cat /run/ledger.acked 2>/dev/null || echo 0")) }
+	acked := func() int64 { return number(in("db", "cat /run/ledger.acked 2>/dev/null | grep . || echo 0")) }
 	reach := func(n int64) int64 {
 		t.Helper()
 		for {
