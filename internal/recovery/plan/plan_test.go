@@ -221,6 +221,22 @@ func TestDrawings(t *testing.T) {
 	}
 }
 
+// TestDocumentedPlan checks that the example of the documentation is a plan.
+func TestDocumentedPlan(t *testing.T) {
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "plans.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, found := strings.Cut(string(text), "```yaml\n")
+	example, _, ended := strings.Cut(rest, "```")
+	if !found || !ended {
+		t.Fatal("docs/plans.md has no example")
+	}
+	if _, err := Check("docs/plans.md", []byte(example), []string{"shop-db", "shop-web"}); err != nil {
+		t.Error(err)
+	}
+}
+
 func FuzzParse(f *testing.F) {
 	f.Add(whole)
 	f.Add("name: p\nstages: [{}]\nafter: [{name: &a x, wait: *a}]\n")
