@@ -19,11 +19,12 @@ func (a *App) demoCommand() *cobra.Command {
 		Use: "demo [--keep]", Short: "Show a site dying and its machines coming back, on this machine", Args: cobra.NoArgs,
 		Long: `Starts two tiny machines at a site, east, replicates them, rehearses a failover, kills the site in mid-write,
 fails over to another site, west, and checks every record that the recovered database has against those that
-were acknowledged. Takes up to three minutes and leaves nothing behind. Everything stays below one temporary
+were acknowledged. Each machine has a metrics agent that west does not know: there it runs and is dead, until the
+recovery plan revives it and its heartbeat arrives. Takes up to three minutes and leaves nothing behind. Everything stays below one temporary
 folder and on the loopback address.
 
 With -o json the story goes to standard error, and standard output is one JSON object:
-ok, acknowledged, recovered, lost, rpoSeconds, rtoSeconds, bytesMoved, checks.`,
+ok, acknowledged, recovered, lost, rpoSeconds, rtoSeconds, bytesMoved, extensions, checks.`,
 		RunE: func(c *cobra.Command, _ []string) error {
 			if end != "" {
 				if err := demo.End(end); err != nil {

@@ -182,6 +182,7 @@ func (d *demo) watchTrap(ctx context.Context) uint64 {
 
 // auditAgents checks that the agents were dead at west, and that they are alive now by what arrives at its collector.
 func (d *demo) auditAgents(ctx context.Context, run wire.Run, refused uint64) error {
+	d.act("The agents, which the disks carried and west did not know")
 	list, _ := run.Result["extensions"].([]any)
 	restored := 0
 	for _, v := range list {

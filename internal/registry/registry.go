@@ -49,7 +49,7 @@ type Provider struct {
 func Providers() []Provider {
 	return []Provider{
 		{"image", "disk image files, captured and never run", []string{"machine.NAME=FILE[,FILE]"}, false},
-		{"qemu", "QEMU machines on this host, described in DIR/machines/*.yaml", []string{"dir=DIR", "accel=kvm|tcg", "service.NAME=PORT=127.0.0.1:PORT"}, true},
+		{"qemu", "QEMU machines on this host, described in DIR/machines/*.yaml", []string{"dir=DIR", "accel=kvm|tcg", "service.NAME=PORT=127.0.0.1:PORT", "collector.url=URL (docs/extensions.md)"}, true},
 	}
 }
 
