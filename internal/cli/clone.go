@@ -234,11 +234,10 @@ func (a *App) printCopy(r wire.Run) {
 			out.Bytes(int64(number("size"))), out.Bytes(int64(number("bytes"))), out.Seconds(took), rate(number("size")/took), rate(number("bytes")/took))
 		a.Line("published elsewhere: restore at %s/s; 127 GB + 1 TB of disk in 49 minutes, %s/s", rate(publishedRestore), rate(publishedCopy))
 	}
-	if at, err := time.Parse(time.RFC3339Nano, text("instant")); err == nil {
-		kind := text("kind")
-		a.Line("it shows %s as of %s (%s consistent)", cmp.Or(r.About, r.Group), out.Time(at), kind)
+	if at, err := time.Parse(time.RFC3339Nano, text("instant")); err == nil && r.State == "succeeded" {
+		a.Line("it shows %s as of %s (%s consistent)", about(r), out.Time(at), text("kind"))
 	}
-	if down := number("downtime"); down > 0 {
+	if down := number("downtime"); down > 0 && r.State == "succeeded" {
 		a.Line("downtime %s", out.Seconds(down))
 	}
 	switch {

@@ -330,8 +330,11 @@ func (r *Recovery) endCopy(run *engine.Run, p Input, err error) error {
 			return left
 		}
 	case err == nil:
-		return action(run, "tidy", "remove the copy's journals", engine.StepOptions{Retries: 3, Cleanup: true},
-			func(context.Context, *engine.Progress) error { return os.RemoveAll(r.o.copyDir(p.Clone.Origin)) })
+		return action(run, "tidy", "remove journals and change tracking of the copy", engine.StepOptions{Timeout: deleteTimeout, Retries: 3, Cleanup: true},
+			func(ctx context.Context, _ *engine.Progress) error {
+				r.forgetCaptures(ctx, p.Clone)
+				return os.RemoveAll(r.o.copyDir(p.Clone.Origin))
+			})
 	}
 	return err
 }
@@ -361,5 +364,23 @@ func (r *Recovery) discard(ctx context.Context, c *CloneSpec) error {
 			}
 		}
 	}
+	r.forgetCaptures(ctx, c)
 	return os.RemoveAll(r.o.copyDir(c.Origin))
+}
+
+// forgetCaptures ends the change tracking that a controller which died in the middle left at the source. Nothing depends
+// on it but the source's speed, so a site that cannot do that now is no error.
+func (r *Recovery) forgetCaptures(ctx context.Context, c *CloneSpec) {
+	if c.Site == "" {
+		return
+	}
+	ctx, stop := context.WithTimeout(ctx, r.o.SiteTimeout)
+	defer stop()
+	d, err := r.o.Sites(ctx, c.Site)
+	if f, ok := d.(site.Forgetter); ok && err == nil {
+		err = f.Forget(ctx, c.captureGroup(), []string{c.Machine})
+	}
+	if err != nil {
+		r.o.Logger.Warn("end change tracking of a copy", "site", c.Site, "machine", c.Machine, "error", err)
+	}
 }

@@ -33,7 +33,11 @@ func (r *Recovery) Resume(ctx context.Context, id, by string) (store.Run, error)
 	case !run.State.Ended():
 		return fail(dr.WithHint(errors.New("it has not ended, and goes on by itself"), dr.KindConflict, "understudy run watch "+run.ID))
 	case run.State != store.RunFailed:
-		return fail(dr.WithHint(fmt.Errorf("it has %s, there is nothing to go on with", run.State), dr.KindConflict, "understudy run show "+run.ID))
+		how := "it has succeeded"
+		if run.State == store.RunCancelled {
+			how = "it was cancelled"
+		}
+		return fail(dr.WithHint(fmt.Errorf("%s, there is nothing to go on with", how), dr.KindConflict, "understudy run show "+run.ID))
 	case run.CleanedBy == discarded:
 		return fail(dr.WithHint(errors.New("what it copied was removed"), dr.KindConflict, "begin again: understudy "+run.Kind))
 	case run.CleanedBy != "":

@@ -73,3 +73,10 @@ type Preserver interface {
 	// stopped machine, the disks are as they were. Without Preserve it does nothing. It is idempotent.
 	Settle(ctx context.Context, machine string, accept bool) error
 }
+
+// A Forgetter ends what it keeps to tell what changed.
+type Forgetter interface {
+	// Forget ends the change tracking of a group on machines, running or stopped, also what a capture left that nobody
+	// ended. One that is under way is dr.KindConflict. A machine that does not exist is no error. It is idempotent.
+	Forget(ctx context.Context, group string, machines []string) error
+}

@@ -66,6 +66,7 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"PreserveAccept", (*suite).preserveAccept},
 		{"PreserveRevert", (*suite).preserveRevert},
 		{"PreserveRunning", (*suite).preserveRunning},
+		{"Forget", (*suite).forget},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
