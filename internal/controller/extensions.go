@@ -11,6 +11,8 @@ import (
 	"sync"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"understudy/internal/dr"
 	"understudy/internal/extension"
 	"understudy/internal/recovery"
@@ -23,6 +25,8 @@ const (
 	observeEvery    = time.Minute
 	observeTimeout  = 45 * time.Second
 	inventoriesKept = 30 * 24 * time.Hour
+
+	groupsAtATime = 4 // are observed
 )
 
 // extensions is what the controller knows of the extensions of machines.
@@ -105,15 +109,21 @@ func (x *extensions) observeAll(ctx context.Context) {
 	if err != nil && ctx.Err() == nil {
 		x.c.log.Error("list groups", "err", err)
 	}
+	var some errgroup.Group
+	some.SetLimit(groupsAtATime)
 	for _, g := range groups {
-		var names []string
-		for _, m := range g.Machines {
-			names = append(names, m.Name)
-		}
-		if err := x.observe(ctx, g, names); err != nil && ctx.Err() == nil {
-			x.c.log.Debug("observe extensions", "group", g.Name, "err", err)
-		}
+		some.Go(func() error {
+			var names []string
+			for _, m := range g.Machines {
+				names = append(names, m.Name)
+			}
+			if err := x.observe(ctx, g, names); err != nil && ctx.Err() == nil {
+				x.c.log.Debug("observe extensions", "group", g.Name, "err", err)
+			}
+			return nil
+		})
 	}
+	_ = some.Wait() // each says itself what went wrong
 	if _, err := x.c.store.PruneInventories(ctx, x.c.cfg.Now().Add(-inventoriesKept)); err != nil && ctx.Err() == nil {
 		x.c.log.Warn("forget old inventories", "err", err)
 	}

@@ -263,8 +263,18 @@ func (m *Manager) Observe(ctx context.Context, siteName string, machines []strin
 	return found, context.Cause(ctx)
 }
 
+// agentPatience is how long a machine may take to say that it runs programs before it is not asked for each extension.
+const agentPatience = 10 * time.Second
+
 func (p place) observe(ctx context.Context, machine string, k knowledge, before []dr.Extension) []dr.Extension {
 	list := []dr.Extension{}
+	if err := p.reachable(ctx, machine); err != nil {
+		for _, e := range before {
+			e.Status, e.Message = dr.ExtensionUnknown, err.Error()
+			list = append(list, e)
+		}
+		return list
+	}
 	for _, name := range p.catalogue.Names() {
 		j, err := p.job(machine, name)
 		if err != nil {
@@ -293,6 +303,12 @@ func (p place) observe(ctx context.Context, machine string, k knowledge, before 
 		}
 	}
 	return list
+}
+
+func (p place) reachable(ctx context.Context, machine string) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, agentPatience, fmt.Errorf("the machine runs no programs within %s", agentPatience))
+	defer cancel()
+	return p.driver.Probe(ctx, machine, dr.Probe{Kind: dr.ProbeAgent})
 }
 
 func find(list []dr.Extension, name string) *dr.Extension {
