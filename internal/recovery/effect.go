@@ -213,6 +213,41 @@ func (d *deed) scratch(fresh bool) (string, error) {
 	return dir, err
 }
 
+// scratchPrefix is how the names of folders of scripts begin.
+const scratchPrefix = "action-"
+
+// sweepScratch removes folders of scripts whose runs are over: what was cancelled after a crash leaves them.
+func (r *Recovery) sweepScratch(ctx context.Context) error {
+	found, err := filepath.Glob(filepath.Join(r.o.RunDir, scratchPrefix+"*"))
+	if err != nil || len(found) == 0 {
+		return err
+	}
+	runs, err := r.o.Store.Runs(ctx, store.RunFilter{Active: true, Limit: 100000})
+	if err != nil {
+		return err
+	}
+	used := map[string]bool{}
+	for _, run := range runs {
+		var p Input
+		if err := json.Unmarshal(run.Input, &p); err != nil {
+			return fmt.Errorf("read input of run %s: %w", run.ID, err)
+		}
+		if p.Plan == nil {
+			continue
+		}
+		for _, a := range p.Plan.Plan.Actions() {
+			used[scratchPrefix+act.Key(p.Run, a.Name)] = true
+		}
+	}
+	var errs []error
+	for _, dir := range found {
+		if !used[filepath.Base(dir)] && !act.Alive(dir) {
+			errs = append(errs, os.RemoveAll(dir))
+		}
+	}
+	return errors.Join(errs...)
+}
+
 // outlive waits for a program that an earlier controller began and that goes on without it: until it ends nothing else
 // may be done in its place.
 func (d *deed) outlive(ctx context.Context, say *engine.Progress) error {

@@ -113,7 +113,10 @@ func planChild(dir string) error {
 	err = r.Watch(ctx, runs[0].ID, func(run store.Run, _ []store.Step) error { last = run; return nil })
 	err = errors.Join(err, r.Close())
 	fmt.Println("closed")
-	if ctx.Err() == nil && err == nil && last.State != store.RunSucceeded {
+	if errors.Is(err, context.Canceled) {
+		return nil // it was replaced
+	}
+	if err == nil && last.State != store.RunSucceeded {
 		return errors.New(last.Error)
 	}
 	return err

@@ -424,6 +424,14 @@ func TestPlanRejectAndCancel(t *testing.T) {
 	}
 	w.nothingLeft()
 
+	// What a crash left of a script goes when its run is over.
+	left := filepath.Join(w.dir, "run", "action-"+action.Key(run.ID, "go"))
+	must(t, os.Mkdir(left, 0o700))
+	must(t, w.rec.Tidy(t.Context()))
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("%s is left (%v)", left, err)
+	}
+
 	// After the machines moved, what is left of the plan can be given up: the group stays where it is.
 	w.apply("after: [{name: sign, approval: {}}]\n")
 	run = w.begin(recovery.KindFailover)
