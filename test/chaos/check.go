@@ -19,19 +19,24 @@ import (
 	"understudy/internal/vault"
 )
 
-// settleIn is how long the controller may take, when nothing is wrong any more, to end its runs and hold what must be held.
-const settleIn = 60 * time.Second
+// settleIn is how long the controller may take, when nothing is wrong any more, to come on with what is left to do: to end its
+// runs and hold what must be held.
+const settleIn = 2 * time.Minute
 
 // rest waits until everything is over, and returns the status of the groups then.
 func (w *world) rest() (map[string]wire.Status, error) {
 	deadline := time.Now().Add(settleIn)
+	last := ""
 	for {
 		status, err := w.atRest()
 		if err == nil {
 			return status, nil
 		}
+		if now := err.Error(); now != last {
+			last, deadline = now, time.Now().Add(settleIn)
+		}
 		if w.proc.alive() && time.Now().After(deadline) {
-			w.violate("at rest after %s: no, %v\n%s", settleIn, err, w.goroutines())
+			w.violate("it does not come to rest within %s: %v\n%s", settleIn, err, w.goroutines())
 			return nil, err
 		}
 		if !w.proc.alive() {
@@ -285,8 +290,8 @@ func (w *world) vault(ctx context.Context) (*vault.Vault, error) {
 	return vault.Open(ctx, w.store, vault.Options{Identities: ids, Now: w.now, Workers: 1})
 }
 
-// heldTooLong is how long a capture or an open disk may be held when nothing but replication goes on.
-const heldTooLong = 5 * time.Second
+// heldTooLong is how long a capture or an open disk may be held when nothing but replication goes on, on a busy host.
+const heldTooLong = time.Minute
 
 // maxGoroutines is more than a controller at rest has.
 const maxGoroutines = 400

@@ -35,7 +35,7 @@ type handle struct {
 	cap   site.Capture
 	disk  site.Disk
 	to    string
-	of    string // machine of an open disk
+	of    string // group of a capture, machine of an open disk
 }
 
 // Do makes a call. A controller that dies of it gets no answer.
@@ -110,12 +110,20 @@ func (e *endpoint) end() {
 	}
 }
 
-// held lists what the controller has held open for longer than a time.
+// held lists what the controller has held open for longer than a time, and captures that it forgot: another one of the
+// same group is open.
 func (e *endpoint) held(longer time.Duration) (list []string) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	newest := map[string]time.Time{} // by group
 	for _, h := range e.handles {
-		if age := time.Since(h.since); age > longer {
+		if h.cap != nil && h.since.After(newest[h.of]) {
+			newest[h.of] = h.since
+		}
+	}
+	for _, h := range e.handles {
+		forgotten := h.cap != nil && h.since.Before(newest[h.of])
+		if age := time.Since(h.since); age > longer || forgotten {
 			list = append(list, fmt.Sprintf("%s at %s, for %.0f s", h.what, h.to, age.Seconds()))
 		}
 	}
@@ -213,7 +221,7 @@ func (e *endpoint) capture(ctx context.Context, p *place, req site.CaptureReques
 	for _, d := range c.Disks() {
 		open.Disks = append(open.Disks, captureDisk{d.ID(), d.Size()})
 	}
-	open.Handle = e.hold(&handle{what: "capture " + req.ID + " of " + req.Group, cap: c, to: p.name})
+	open.Handle = e.hold(&handle{what: "capture " + req.ID + " of " + req.Group, cap: c, to: p.name, of: req.Group})
 	return open, nil
 }
 

@@ -23,7 +23,7 @@ import (
 )
 
 // apiTimeout bounds a request to the controller while nothing is wrong with it.
-const apiTimeout = 30 * time.Second
+const apiTimeout = time.Minute
 
 // stopFor is how long a controller is stopped.
 const stopFor = 600 * time.Millisecond
