@@ -110,7 +110,9 @@ func TestDrill(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("%s", r.main.must(t, "run", "show", run.ID))
+			if run, err := r.main.Run(context.Background(), run.ID); err == nil {
+				t.Logf("%+v", run)
+			}
 			for _, name := range []string{"01-booth-db-console.txt", "02-booth-web-console.txt"} {
 				text, err := r.main.Evidence(context.Background(), run.ID, name)
 				t.Logf("%s: %v\n%s", name, err, drill.Tail(text, 40))
@@ -135,11 +137,15 @@ func TestDrill(t *testing.T) {
 	})
 
 	r.checkReport(t, run.ID)
-	left := processes(t)
-	maps.DeleteFunc(left, func(pid, line string) bool { return before[pid] != "" || !strings.Contains(line, r.dir) })
-	if len(left) != 0 {
-		t.Errorf("left running: %v", left)
-	}
+	// A switch ends by itself soon after the last machine has gone.
+	eventually(t, time.Minute, "the end of the drill's processes", func() error {
+		left := processes(t)
+		maps.DeleteFunc(left, func(pid, line string) bool { return before[pid] != "" || !strings.Contains(line, r.dir) })
+		if len(left) != 0 {
+			return fmt.Errorf("left: %v", left)
+		}
+		return nil
+	})
 	machines, err := r.main.Machines(t.Context(), "west")
 	if err != nil || len(machines) != 2 {
 		t.Errorf("at west: %+v %v", machines, err)
