@@ -223,16 +223,16 @@ func TestDrawings(t *testing.T) {
 
 // TestDocumentedPlan checks that the example of the documentation is a plan.
 func TestDocumentedPlan(t *testing.T) {
-	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "plans.md"))
+	text, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "plan.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
 	_, rest, found := strings.Cut(string(text), "```yaml\n")
 	example, _, ended := strings.Cut(rest, "```")
 	if !found || !ended {
-		t.Fatal("docs/plans.md has no example")
+		t.Fatal("docs/plan.md has no example")
 	}
-	if _, err := Check("docs/plans.md", []byte(example), []string{"shop-db", "shop-web"}); err != nil {
+	if _, err := Check("docs/plan.md", []byte(example), []string{"shop-db", "shop-web"}); err != nil {
 		t.Error(err)
 	}
 }
