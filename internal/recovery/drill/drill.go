@@ -135,6 +135,8 @@ func (l Lag) Verdict() string {
 		return "replication was paused by a person before or during the drill"
 	case l.Stood():
 		return fmt.Sprintf("replication made no progress in %s", took)
+	case l.Instants == 0:
+		return fmt.Sprintf("replication was watched for %s only, largest lag %s, objective %s", took, Seconds(l.Largest), Seconds(l.Objective))
 	}
 	return fmt.Sprintf("replication went on: %s in %s, largest lag %s, objective %s",
 		count(l.Instants, "newer instant"), took, Seconds(l.Largest), Seconds(l.Objective))

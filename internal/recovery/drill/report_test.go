@@ -267,6 +267,9 @@ func TestSum(t *testing.T) {
 	if paused := Sum(sampled(60, func(float64) float64 { return -1 }, "paused")); paused.Stood() || !strings.Contains(paused.Verdict(), "paused by a person") {
 		t.Errorf("%+v", paused)
 	}
+	if short := Sum(sampled(6, func(float64) float64 { return -1 }, "")); short.Stood() || short.Verdict() != "replication was watched for 2.5 s only, largest lag 3.5 s, objective 5 s" {
+		t.Errorf("%+v %s", short, short.Verdict())
+	}
 	if none := Sum(nil); none.Verdict() != "replication was not measured" || none.Curve != nil {
 		t.Errorf("%+v", none)
 	}
