@@ -33,8 +33,11 @@ func (r *Recovery) fence(run *engine.Run, p Input) ([]SourceResult, error) {
 }
 
 func (r *Recovery) hold(ctx context.Context, siteName, machine string) error {
-	r.fencing.Lock()
-	defer r.fencing.Unlock()
+	free, err := r.fencing.take(ctx, siteName, machine)
+	if err != nil {
+		return err
+	}
+	defer free()
 	d, err := r.o.Sites(ctx, siteName)
 	if err != nil {
 		return err

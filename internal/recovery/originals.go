@@ -310,8 +310,11 @@ func lookedAt(j diskJob) (n int64) {
 
 // holdAt stops a machine and holds it, and records that.
 func (r *Recovery) holdAt(ctx context.Context, p Input, siteName, machine string) error {
-	r.fencing.Lock()
-	defer r.fencing.Unlock()
+	free, err := r.fencing.take(ctx, siteName, machine)
+	if err != nil {
+		return err
+	}
+	defer free()
 	d, err := r.o.Sites(ctx, siteName)
 	if err != nil {
 		return err
@@ -336,8 +339,11 @@ func (r *Recovery) release(run *engine.Run, p Input) error {
 
 func (r *Recovery) releaseAt(ctx context.Context, siteName, machine string) error {
 	// Reconcile must not hold again what is released.
-	r.fencing.Lock()
-	defer r.fencing.Unlock()
+	free, err := r.fencing.take(ctx, siteName, machine)
+	if err != nil {
+		return err
+	}
+	defer free()
 	_, original, err := r.o.Store.Original(ctx, siteName, machine)
 	if err != nil {
 		return err

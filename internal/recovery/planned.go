@@ -136,19 +136,13 @@ func (r *Recovery) final(run *engine.Run, p Input) (chosen, error) {
 func (r *Recovery) giveBack(run *engine.Run, p Input) error {
 	o := engine.StepOptions{Timeout: startTimeout, Retries: 5, Cleanup: true}
 	if err := action(run, "release source", "release the machines at "+p.Source, o, func(ctx context.Context, _ *engine.Progress) error {
-		// First the records: Reconcile must not hold again what is released.
-		r.fencing.Lock()
-		defer r.fencing.Unlock()
-		if err := r.o.Store.DeleteFences(ctx, p.Run); err != nil {
-			return err
-		}
-		d, err := r.o.Sites(ctx, p.Source)
 		for _, m := range p.Machines {
-			if err == nil {
-				err = d.Fence(ctx, m.Name, false, "")
+			// First the records: Reconcile must not hold again what is released.
+			if err := r.releaseHeld(ctx, p.Source, m.Name); err != nil {
+				return err
 			}
 		}
-		return err
+		return nil
 	}); err != nil {
 		return err
 	}

@@ -115,8 +115,11 @@ func (r *Recovery) reconcileSite(ctx context.Context, name string, fences []stor
 
 // holdStill holds a machine unless it was released since its fence was read.
 func (r *Recovery) holdStill(ctx context.Context, d site.Driver, f store.Fence) (still bool, held error) {
-	r.fencing.Lock()
-	defer r.fencing.Unlock()
+	free, err := r.fencing.take(ctx, f.Site, f.Machine)
+	if err != nil {
+		return false, err
+	}
+	defer free()
 	now, still, err := r.o.Store.Fence(ctx, f.Site, f.Machine)
 	if err != nil || !still || now.Group != f.Group {
 		return false, err

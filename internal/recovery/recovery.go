@@ -112,8 +112,7 @@ type Recovery struct {
 	kinds   map[string]kind
 	exports *exports
 	view    *view
-	// fencing orders those who hold machines against those who release them.
-	fencing sync.Mutex
+	fencing locks
 
 	sources  *sources       // of copies
 	grants   *grant.Manager // by which copies read and write; from Open on
@@ -208,7 +207,7 @@ func (r *Recovery) Tidy(ctx context.Context) error {
 		r.o.Logger.Info("removed old runs from the history", "runs", len(pruned))
 	}
 	_, old := r.o.Store.PruneGrants(ctx, r.o.Now().Add(-historyKept))
-	return errors.Join(err, e, r.sweepEvidence(ctx), old, r.Sweep(ctx))
+	return errors.Join(err, e, r.sweepEvidence(ctx), r.sweepScratch(ctx), old, r.Sweep(ctx))
 }
 
 // Close interrupts runs, which go on after the next Open, and stops serving.

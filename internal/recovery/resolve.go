@@ -193,8 +193,11 @@ func (r *Recovery) letRun(run *engine.Run, p Input) error {
 
 // releaseHeld lets a machine that exists run.
 func (r *Recovery) releaseHeld(ctx context.Context, siteName, machine string) error {
-	r.fencing.Lock()
-	defer r.fencing.Unlock()
+	free, err := r.fencing.take(ctx, siteName, machine)
+	if err != nil {
+		return err
+	}
+	defer free()
 	if err := r.o.Store.DeleteFence(ctx, siteName, machine); err != nil {
 		return err
 	}

@@ -91,12 +91,6 @@ func (s *Store) Fences(ctx context.Context, group string) ([]Fence, error) {
 	return queryDocs[Fence](ctx, s.read, "read fences", "SELECT doc FROM fences WHERE ?1 = '' OR grp = ?1 ORDER BY site, machine", group)
 }
 
-// DeleteFences forgets the fences that a failover run demanded.
-func (s *Store) DeleteFences(ctx context.Context, run string) error {
-	_, err := s.exec(ctx, "forget fences of run "+run, "DELETE FROM fences WHERE json_extract(doc, '$.run') = ?", run)
-	return err
-}
-
 // A Token lets its bearer use the API. The secret is not kept, only its hash.
 type Token struct {
 	Name    string    `json:"name"`

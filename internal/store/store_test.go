@@ -201,7 +201,7 @@ func TestExportsFencesTokens(t *testing.T) {
 	if len(fences) != 1 {
 		t.Fatalf("got %+v", fences)
 	}
-	must(t, s.DeleteFences(ctx, "r"))
+	must(t, s.DeleteFence(ctx, "east", "db"))
 	if fences, _ = s.Fences(ctx, ""); len(fences) != 0 {
 		t.Fatalf("got %+v", fences)
 	}
