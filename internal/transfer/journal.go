@@ -46,7 +46,10 @@ type journal struct {
 	pending []record // on the target, but not known to be on its stable storage
 	last    time.Time
 
-	writing sync.Mutex // held for appending, so that checkpoints and their records come in order
+	queue []byte // records to be written
+
+	writing sync.Mutex // held for writing; guards broken
+	broken  error      // what a write failed with: nothing is believed to be written after it
 }
 
 type record struct {
@@ -203,17 +206,26 @@ func (j *journal) checkpoint(flush func() error) error {
 	return j.append(records)
 }
 
+// append returns when the records are on stable storage. Those of several callers go there together.
 func (j *journal) append(records []record) error {
-	var b []byte
+	j.mu.Lock()
 	for _, r := range records {
-		b = r.encode(b)
+		j.queue = r.encode(j.queue)
 	}
+	j.mu.Unlock()
 	j.writing.Lock()
 	defer j.writing.Unlock()
-	if _, err := j.f.Write(b); err != nil {
-		return err
+	j.mu.Lock()
+	b := j.queue
+	j.queue = nil
+	j.mu.Unlock()
+	if len(b) == 0 || j.broken != nil { // written by another caller
+		return j.broken
 	}
-	return j.f.Sync()
+	if _, j.broken = j.f.Write(b); j.broken == nil {
+		j.broken = j.f.Sync()
+	}
+	return j.broken
 }
 
 func (j *journal) close() error { return j.f.Close() }
