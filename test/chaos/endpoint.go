@@ -12,6 +12,7 @@ import (
 
 	"understudy/internal/dr"
 	"understudy/internal/site"
+	"understudy/internal/site/fake"
 	"understudy/internal/vault/blob"
 )
 
@@ -59,8 +60,11 @@ func (e *endpoint) Do(c Call, a *Answer) error {
 	effect, fault := e.w.faults.next(c.To, c.Op)
 	switch effect {
 	case Fail:
-		a.Err = toFailure(fault)
-		return nil
+		if !e.closes(c, fault) {
+			a.Err = toFailure(fault)
+			return nil
+		}
+		effect = Lose
 	case KillBefore:
 		e.proc.kill()
 		return fault
@@ -84,6 +88,22 @@ func (e *endpoint) Do(c Call, a *Answer) error {
 		err = nil
 	}
 	return err
+}
+
+// closes reports whether a call lets go of something: that is over even when the call fails. A capture whose end fails is
+// settled by the next one.
+func (e *endpoint) closes(c Call, fault error) bool {
+	switch c.Op {
+	case "disk close":
+		return true
+	case "capture commit":
+		e.w.sites[c.To].FailNext(fake.OpCommit, fault)
+		return true
+	case "capture abort":
+		e.w.sites[c.To].FailNext(fake.OpAbort, fault)
+		return true
+	}
+	return false
 }
 
 // Cancel ends the context of a call.
