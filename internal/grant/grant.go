@@ -72,12 +72,13 @@ type Options struct {
 
 // A Manager issues grants and serves the disks that they are of. Its methods may be called from many goroutines at once.
 type Manager struct {
-	o      Options
-	server *nbd.Server
-	done   chan error
+	o    Options
+	done chan error // of server
 
 	mu     sync.Mutex
 	active map[string]*active
+	server *nbd.Server // from the first grant on
+	closed bool
 }
 
 type active struct {
@@ -88,7 +89,8 @@ type active struct {
 	cut    chan struct{} // closed when its device is not used any more
 }
 
-// Open serves grants. Those that an earlier process issued end: the disks that they were of are not open any more.
+// Open makes a Manager. Grants that an earlier process issued end: the disks that they were of are
+// not open any more. The socket is there from the first grant on.
 func Open(ctx context.Context, o Options) (*Manager, error) {
 	if o.Now == nil {
 		o.Now = time.Now
@@ -113,28 +115,48 @@ func Open(ctx context.Context, o Options) (*Manager, error) {
 			return nil, fmt.Errorf("open grants: %w", err)
 		}
 	}
-	m.server = nbd.NewServer(nbd.ServerOptions{Logger: o.Logger, Resolve: m.resolve, Connections: 256})
-	if err := os.MkdirAll(filepath.Dir(o.Socket), 0o700); err != nil {
-		return nil, fmt.Errorf("open grants: %w", err)
-	}
 	// A socket that a dead controller left; no live one shares this data folder.
 	if err := os.Remove(o.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, fmt.Errorf("open grants: %w", err)
 	}
-	l, err := net.Listen("unix", o.Socket)
-	if err == nil {
-		err = os.Chmod(o.Socket, 0o600)
-	}
-	if err != nil {
-		return nil, dr.WithHint(fmt.Errorf("open grants: %w", err), dr.KindUnavailable, "check the data folder's run directory")
-	}
-	go func() { m.done <- m.server.Serve(context.WithoutCancel(ctx), l) }()
 	return m, nil
 }
 
-// Close ends all grants and stops serving.
-func (m *Manager) Close() error {
+// serve begins to serve, for the first grant.
+func (m *Manager) serve(ctx context.Context) error {
 	m.mu.Lock()
+	defer m.mu.Unlock()
+	switch {
+	case m.closed:
+		return dr.WithHint(errors.New("grants are closed"), dr.KindUnavailable, "")
+	case m.server != nil:
+		return nil
+	}
+	if err := os.MkdirAll(filepath.Dir(m.o.Socket), 0o700); err != nil {
+		return err
+	}
+	l, err := net.Listen("unix", m.o.Socket)
+	if err == nil {
+		err = os.Chmod(m.o.Socket, 0o600)
+	}
+	if err != nil {
+		return dr.WithHint(fmt.Errorf("serve grants: %w", err), dr.KindUnavailable, "check the data folder's run directory")
+	}
+	server := nbd.NewServer(nbd.ServerOptions{Logger: m.o.Logger, Resolve: m.resolve, Connections: 256})
+	m.server = server
+	// It outlives the call that begins it; Close ends it.
+	go func() { m.done <- server.Serve(context.WithoutCancel(ctx), l) }()
+	return nil
+}
+
+// Close ends all grants and stops serving. One that was never opened is closed.
+func (m *Manager) Close() error {
+	if m == nil {
+		return nil
+	}
+	m.mu.Lock()
+	m.closed = true
+	server := m.server
 	var ids []string
 	for id := range m.active {
 		ids = append(ids, id)
@@ -144,7 +166,10 @@ func (m *Manager) Close() error {
 	for _, id := range ids {
 		errs = append(errs, m.end(context.Background(), id, Orphaned))
 	}
-	errs = append(errs, m.server.Close(), <-m.done)
+	if server == nil {
+		return errors.Join(errs...)
+	}
+	errs = append(errs, server.Close(), <-m.done)
 	if err := os.Remove(m.o.Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
 		errs = append(errs, err)
 	}
@@ -181,6 +206,9 @@ func (m *Manager) Issue(ctx context.Context, q Request, device nbd.Device) (Gran
 	r := Record{ID: "g" + hex.EncodeToString(random[:]), Run: q.Run, Disk: q.Disk, Access: q.Access, By: q.By, Issued: now, Expires: now.Add(q.TTL)}
 	if err := ctx.Err(); err != nil {
 		return Grant{}, context.Cause(ctx)
+	}
+	if err := m.serve(ctx); err != nil {
+		return Grant{}, err
 	}
 	// Not interrupted: a row that was written although the caller was told otherwise would stay.
 	if err := m.o.Records.PutGrant(context.WithoutCancel(ctx), r); err != nil {
