@@ -56,20 +56,32 @@ func (m *machine) agent(ctx context.Context) (*Agent, error) {
 }
 
 func dialAgent(ctx context.Context, socket, machine string) (*Agent, error) {
+	for {
+		a, err := connectAgent(ctx, socket, machine)
+		if err == nil || ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+			return a, err
+		}
+	}
+}
+
+// connectAgent connects and waits for the agent for some seconds. A connection that was made in the very moment in which
+// the guest learnt that the one before it broke may never carry anything: then the next one does.
+func connectAgent(ctx context.Context, socket, machine string) (*Agent, error) {
 	var d net.Dialer
 	conn, err := d.DialContext(ctx, "unix", socket)
 	if err != nil {
 		return nil, dr.WithHint(fmt.Errorf("machine %s: guest agent: %w", machine, err), dr.KindUnavailable, "start the machine")
 	}
 	a := &Agent{machine: machine, conn: conn, r: bufio.NewReaderSize(conn, 64<<10)}
-	for {
-		sync, cancel := context.WithTimeout(ctx, agentRetry)
+	// The answer to an earlier question does not count: a slow agent is given more time with each.
+	for wait := agentRetry; ; wait *= 2 {
+		sync, cancel := context.WithTimeout(ctx, wait)
 		err := a.sync(sync)
 		cancel()
 		if err == nil {
 			return a, nil
 		}
-		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) {
+		if ctx.Err() != nil || !errors.Is(err, context.DeadlineExceeded) || wait > 4*agentRetry {
 			_ = conn.Close()
 			return nil, dr.WithHint(fmt.Errorf("machine %s: guest agent does not answer: %w", machine, err), dr.KindUnavailable,
 				"see that qemu-guest-agent runs in the guest")

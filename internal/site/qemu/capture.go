@@ -172,9 +172,9 @@ func (c *capture) full(ctx context.Context) error {
 // context must not leave a guest standing still.
 func (c *capture) instant(ctx context.Context) error {
 	held := context.WithoutCancel(ctx)
+	var quiet *silence
 	if c.req.Freeze {
-		s := c.silence(ctx)
-		defer s.end(held)
+		quiet = c.silence(ctx)
 	}
 	err := func() error {
 		limited, cancel := context.WithTimeout(held, pauseLimit)
@@ -185,9 +185,12 @@ func (c *capture) instant(ctx context.Context) error {
 		c.time = time.Now()
 		return c.each(func(p part) error { return p.mark(limited) })
 	}()
+	quiet.made()
 	limited, cancel := context.WithTimeout(held, contLimit)
 	defer cancel()
-	err = errors.Join(err, c.each(func(p part) error { return p.cont(limited) }))
+	cont := c.each(func(p part) error { return p.cont(limited) })
+	quiet.end(held, cont == nil)
+	err = errors.Join(err, cont)
 	for _, p := range c.parts {
 		c.paused = max(c.paused, p.paused())
 	}

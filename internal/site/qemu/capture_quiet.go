@@ -81,7 +81,7 @@ func (m *machine) rouse(ctx context.Context) error {
 		return m.forgetQuiet()
 	}
 	m.d.log.Warn("a capture ended while the guest was quiet, it goes on", "machine", m.name, "group", n.Group, "frozen", n.Frozen)
-	q := &quiet{m: m, note: n}
+	q := &quiet{m: m, note: n, noted: true}
 	defer q.hangUp()
 	if _, err := q.thaw(ctx); err != nil {
 		return fmt.Errorf("thaw file systems: %w", err)
@@ -102,6 +102,7 @@ func (m *machine) rouseSoon(ctx context.Context) {
 type quiet struct {
 	m     *machine
 	hooks dr.Hooks
+	noted bool // it was made quiet earlier: it has an agent, whatever its definition says, or if none was read yet
 
 	mu     sync.Mutex // the timer may thaw at any time
 	note   quietNote
@@ -115,9 +116,13 @@ func (q *quiet) call(ctx context.Context) (*Agent, error) {
 	if q.agent != nil {
 		return q.agent, nil
 	}
-	a, err := q.m.agent(ctx)
-	q.agent = a
-	return a, err
+	var err error
+	if q.noted {
+		q.agent, err = dialAgent(ctx, q.m.d.socket(q.m.name, "agent"), q.m.name)
+	} else {
+		q.agent, err = q.m.agent(ctx)
+	}
+	return q.agent, err
 }
 
 func (q *quiet) hangUp() {
@@ -369,6 +374,9 @@ func (c *capture) silence(ctx context.Context) *silence {
 		s.over.Add(1)
 		s.timer = time.AfterFunc(limit, func() {
 			defer s.over.Done()
+			// A guest that stands still does not answer; end must not wait for this one then.
+			held, cancel := context.WithTimeout(held, contLimit)
+			defer cancel()
 			_ = s.each(func(q *quiet) error { return q.tooLong(held) }) // end tries again and tells
 		})
 		if err = s.each(func(q *quiet) error { return q.freeze(frozen) }); errors.Is(err, context.DeadlineExceeded) {
@@ -402,13 +410,26 @@ func (s *silence) thaw(ctx context.Context) {
 	}
 }
 
-// end lets the guests go on, after the instant or when there is none, and says what the capture can promise.
-func (s *silence) end(ctx context.Context) {
-	s.thaw(ctx)
+// made ends the time in which the instant has to be made. It takes a nil silence.
+func (s *silence) made() {
+	if s == nil || s.timer == nil {
+		return
+	}
+	if s.timer.Stop() {
+		s.over.Done()
+	}
+}
+
+// end lets the guests go on, after the instant or when there is none, and says what the capture can promise. Guests that
+// may stand still answer nothing: then what was done stays noted. It takes a nil silence.
+func (s *silence) end(ctx context.Context, running bool) {
+	if s == nil {
+		return
+	}
+	if running {
+		s.thaw(ctx)
+	}
 	if s.timer != nil {
-		if s.timer.Stop() {
-			s.over.Done()
-		}
 		s.late()
 		s.over.Wait()
 	}
