@@ -265,6 +265,7 @@ func (d fileDisk) Extents(_ context.Context, off, n int64) ([]dr.Extent, error) 
 func TestKillCopies(t *testing.T) {
 	for _, kind := range []string{recovery.KindClone, recovery.KindMove} {
 		t.Run(kind, func(t *testing.T) {
+			t.Parallel()
 			dir := t.TempDir()
 			s, err := store.Open(t.Context(), filepath.Join(dir, "state.db"), store.Options{})
 			must(t, err)

@@ -30,12 +30,16 @@ type imageServer struct {
 
 // keeper runs qemu-nbd with a listening socket, as systemd would hand it over, until standard input ends: in order when
 // this controller wants that, and at the latest when the controller is dead. By itself qemu-nbd would wait for ever for
-// a client that died before it spoke.
+// a client that died before it spoke. It is told to end until it does: while it starts, qemu-nbd forgets that it was told.
 const keeper = `sh -c 'LISTEN_PID=$$ LISTEN_FDS=1 exec qemu-nbd "$@"' sh "$@" </dev/null &
+server=$!
 exec 3<&-
 read -r line
+while kill $server && sleep 0.2; do :; done >/dev/null 2>&1 &
+wait $server
+status=$?
 kill $! 2>/dev/null
-wait $!`
+exit $status`
 
 // serveImage opens a disk's image. ctx bounds the opening only.
 func (d *Driver) serveImage(ctx context.Context, disk dr.Disk, write bool) (*imageServer, error) {
