@@ -112,7 +112,7 @@ func (s *server) questions(a huma.API) {
 	}
 	huma.Register(a, op(http.MethodPost, "/v1/runs/{name}/answer", "answer-run", tag, "Approve or reject, retry or skip what a run asks about"),
 		func(ctx context.Context, in *answer) (*body[wire.Question], error) {
-			q, err := s.backend.AnswerRun(ctx, in.Name, recovery.Answer{Answer: in.Body.Answer, Note: in.Body.Note, By: caller(ctx)})
+			q, err := s.backend.AnswerRun(ctx, in.Name, recovery.Answer{Answer: in.Body.Answer, Action: in.Body.Action, Note: in.Body.Note, By: caller(ctx)})
 			return &body[wire.Question]{fromQuestion(q)}, fail(err)
 		})
 }

@@ -71,14 +71,14 @@ A rehearsal (--test) that comes to its end and is cleaned up verifies the plan.`
 func (a *App) answerCommands() []*cobra.Command {
 	return []*cobra.Command{
 		a.answerCommand("approve", "note", false, "Approve what a run waits for"),
-		a.answerCommand("reject", "note", false, "Reject what a run waits for: the action fails"),
+		a.answerCommand("reject", "note", false, "Reject what a run waits for: the run ends"),
 		a.answerCommand("retry", "note", false, "Do the action that a run asks about again"),
 		a.answerCommand("skip", "reason", true, "Go on without the action that a run asks about"),
 	}
 }
 
 func (a *App) answerCommand(verb, flag string, required bool, short string) *cobra.Command {
-	var note string
+	var note, action string
 	use := fmt.Sprintf("%s RUN [--%s TEXT]", verb, flag)
 	if required {
 		use = fmt.Sprintf("%s RUN --%s TEXT", verb, flag)
@@ -93,7 +93,7 @@ func (a *App) answerCommand(verb, flag string, required bool, short string) *cob
 			if err != nil {
 				return err
 			}
-			q, err := api.Answer(cmd.Context(), args[0], wire.Answer{Answer: verb, Note: note})
+			q, err := api.Answer(cmd.Context(), args[0], wire.Answer{Answer: verb, Action: action, Note: note})
 			if err != nil {
 				return err
 			}
@@ -105,5 +105,6 @@ func (a *App) answerCommand(verb, flag string, required bool, short string) *cob
 		},
 	}
 	cmd.Flags().StringVar(&note, flag, "", "why; kept with the run")
+	cmd.Flags().StringVar(&action, "action", "", "only when the run asks about this action: somebody else may have answered meanwhile")
 	return cmd
 }

@@ -188,6 +188,16 @@ func (x *extensions) wanted(g dr.Group, machine string) []dr.Extension {
 	return list
 }
 
+// saw reports whether a machine of a group was looked at, at any of its sites.
+func (x *extensions) saw(g dr.Group, machine string) bool {
+	x.mu.Lock()
+	defer x.mu.Unlock()
+	return slices.ContainsFunc([]string{g.Site, g.Target, g.Home}, func(s string) bool {
+		_, ok := x.seen[machineAt{s, machine}]
+		return ok
+	})
+}
+
 // keep remembers what was seen, and tells of what became of an extension since.
 func (x *extensions) keep(ctx context.Context, group string, list []store.Inventory) {
 	x.mu.Lock()
@@ -260,7 +270,7 @@ func (x *extensions) Restore(ctx context.Context, q recovery.ExtensionRequest) (
 	r := extension.Request{Source: q.Source, Target: q.Target, As: q.As, Rehearsal: q.Rehearsal, Say: q.Say}
 	for _, m := range q.Machines {
 		// Points that were made before the machine was first observed hold no inventory.
-		if known := x.wanted(g, m.Name); len(m.Extensions) == 0 {
+		if known, seen := x.wanted(g, m.Name), x.saw(g, m.Name); len(m.Extensions) == 0 || q.LastSeen && seen {
 			m.Extensions = known
 		}
 		r.Machines = append(r.Machines, m)

@@ -13,6 +13,7 @@ import (
 	"understudy/internal/dr"
 	"understudy/internal/extension"
 	"understudy/internal/extension/collector"
+	"understudy/internal/recovery"
 	"understudy/internal/site"
 	"understudy/internal/site/fake"
 	"understudy/internal/store"
@@ -233,6 +234,11 @@ func TestRemovedExtensionIsForgotten(t *testing.T) {
 	}
 	if list, err = s.Extensions(ctx, "shop"); err != nil || len(list) != 1 || len(list[0].Extensions) != 0 {
 		t.Fatalf("%+v %v", list, err)
+	} // A recovery point still names it: a person who restores extensions does not get it back.
+	was := []dr.Machine{{Name: "db", Extensions: []dr.Extension{{Name: "agent", Associations: []dr.Association{{Name: "rule-east", Rule: "rule-east"}}}}}}
+	done, err := s.extensions.Restore(ctx, recovery.ExtensionRequest{Group: "shop", Source: "west", Target: "east", Machines: was, LastSeen: true})
+	if err != nil || len(done) != 0 {
+		t.Errorf("%+v %v", done, err)
 	}
 }
 

@@ -25,6 +25,9 @@ type ExtensionRequest struct {
 	Machines []dr.Machine
 	// As holds the name at the target of each machine.
 	As map[string]string
+	// LastSeen says that what the controller last saw of a machine counts, rather than what Machines say: somebody may have
+	// installed or removed an extension since the recovery point.
+	LastSeen bool
 	// Rehearsal says that the machines are those of a test, which reach no service of their site: what a restoration needs
 	// is looked at, and nothing is registered or changed.
 	Rehearsal bool

@@ -57,7 +57,11 @@ func (r *Recovery) awaitAnswer(ctx context.Context, q store.Question) (store.Que
 			return now, nil
 		}
 		if err != nil && ctx.Err() == nil {
-			return q, err
+			if dr.KindOf(err) == dr.KindNotFound {
+				return q, err
+			}
+			// A wait of days does not end because of one moment in which the store could not be read.
+			r.o.Logger.Warn("read the answer", "run", q.Run, "topic", q.Topic, "error", err)
 		}
 		wait := lookAgain
 		if !q.Until.IsZero() {
@@ -124,6 +128,7 @@ var answered = map[string]string{AnswerApprove: "approved", AnswerReject: "rejec
 // An Answer is a person's answer to what a run asks.
 type Answer struct {
 	Answer string // one of the Answer constants
+	Action string // that is meant; an answer to what is asked about another is refused. Any when empty
 	Note   string // why; needed to skip and to reject
 	By     string
 }
@@ -148,6 +153,8 @@ func (r *Recovery) Answer(ctx context.Context, id string, a Answer) (store.Quest
 		return fail(dr.WithHint(fmt.Errorf("the run has %s", run.State), dr.KindConflict, "understudy run show "+run.ID))
 	case !open:
 		return fail(dr.WithHint(errors.New("the run asks nothing now"), dr.KindConflict, "understudy run watch "+run.ID))
+	case a.Action != "" && a.Action != q.Action:
+		return fail(dr.WithHint(fmt.Errorf("it asks about action %q now: %s", q.Action, q.Message), dr.KindConflict, q.Ways()))
 	case !slices.Contains(q.Answers, a.Answer):
 		return fail(dr.WithHint(fmt.Errorf("that is not what is asked: %s", q.Message), dr.KindConflict, q.Ways()))
 	case a.Note == "" && a.Answer == AnswerSkip:

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
+	"strings"
 
 	"understudy/internal/dr"
 	"understudy/internal/store"
@@ -31,11 +33,23 @@ func (r *Recovery) Cancel(ctx context.Context, id, reason string) error {
 			return fmt.Errorf("cancel %s: %w", run.ID, err)
 		}
 	}
-	// What waits for a person then is the rest of a plan, which can be given up.
-	if !rehearses(run.Kind) && !res.Healthy.IsZero() && run.State != store.RunWaiting {
+	acting, err := r.acting(ctx, run)
+	if err != nil {
+		return fmt.Errorf("cancel %s: %w", run.ID, err)
+	}
+	// The rest of a plan can be given up.
+	if !rehearses(run.Kind) && !res.Healthy.IsZero() && !acting {
 		return dr.WithHint(fmt.Errorf("cancel %s: the group is failed over, only its disks are still being copied", run.ID), dr.KindConflict,
 			"understudy run watch "+run.ID)
 	}
 	r.event(ctx, "run.cancel", run, "asked to cancel: "+reason)
 	return r.engine.Abort(ctx, run.ID, reason)
+}
+
+// acting reports whether an action of the run's plan is under way, or waits for a person.
+func (r *Recovery) acting(ctx context.Context, run store.Run) (bool, error) {
+	steps, err := r.view.steps(ctx, run.ID)
+	return run.State == store.RunWaiting || slices.ContainsFunc(steps, func(s store.Step) bool {
+		return strings.HasPrefix(s.Name, actionPrefix) && s.State == store.RunRunning
+	}), err
 }

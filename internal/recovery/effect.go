@@ -35,6 +35,11 @@ func (d *deed) effect(ctx context.Context, say *engine.Progress, a *store.Attemp
 		return d.restore(ctx, say, a)
 	}
 	scrub, out := &act.Scrubber{}, &act.Buffer{}
+	for name, s := range d.p.Plan.Plan.Secrets { // also what an earlier action left where this one finds it
+		if value, err := act.ReadSecret(name, s.Env, s.File); err == nil {
+			scrub.Hide(value)
+		}
+	}
 	err := d.program(ctx, a, scrub, out)
 	a.Output = scrub.Tail(out, outputKept)
 	if a.Output != "" {

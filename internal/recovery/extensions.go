@@ -43,7 +43,7 @@ func (r *Recovery) restoreExtensions(run *engine.Run, p Input) (*Result, error) 
 	list, err := engine.Do(run, engine.Step[[]dr.ExtensionResult]{Name: "restore extensions", Title: title,
 		Options: engine.StepOptions{Timeout: extensionsTimeout},
 		Do: func(ctx context.Context, say *engine.Progress) ([]dr.ExtensionResult, error) {
-			q := ExtensionRequest{Run: p.Run, Group: p.Group, Source: p.Target, Target: p.Source, Rehearsal: p.Rehearsal, Say: say.Say,
+			q := ExtensionRequest{Run: p.Run, Group: p.Group, Source: p.Target, Target: p.Source, LastSeen: true, Rehearsal: p.Rehearsal, Say: say.Say,
 				Machines: r.newestMachines(ctx, p)}
 			list, err := r.o.Extensions.Restore(ctx, q)
 			say.Say("%s", SumUp(list))

@@ -177,19 +177,22 @@ func (d *deed) carryOut() error {
 			d.out.Outcome, d.out.By, d.out.Note = ActionSkipped, answer.By, answer.Note
 			return nil
 		}
-		if decided == plan.Continue {
+		if decided == plan.Continue && d.out.Outcome != ActionRejected { // a person's no is more than a failure
 			return nil
 		}
 		return dr.WithHint(fmt.Errorf("action %q: %w", d.a.Name, err), dr.KindOf(err), cmp.Or(dr.Hint(err), "understudy run show "+d.p.Run))
 	}
 }
 
+// actionPrefix is how the names of steps that do actions begin.
+const actionPrefix = "action "
+
 // once is one round: an approval, or attempts until one succeeds or there are no more.
 func (d *deed) once(round int) error {
 	if d.a.Approval != nil {
 		return d.approval(round)
 	}
-	name := "action " + d.a.Name
+	name := actionPrefix + d.a.Name
 	if round > 1 {
 		name = fmt.Sprintf("%s again %d", name, round)
 	}
@@ -239,21 +242,19 @@ func (d *deed) attempts(ctx context.Context, say *engine.Progress, round int) (s
 	if err != nil {
 		return store.Attempt{}, err
 	}
-	tried, delay := 0, cmp.Or(time.Duration(d.a.Backoff), time.Second)
-	for _, t := range list {
-		if t.Round == round {
-			tried++
+	// What is open may be of an earlier round: a script that a person was told to end.
+	if n := len(list) - 1; n >= 0 && list[n].Ended.IsZero() {
+		if list[n], err = d.interrupted(ctx, say, list[n]); err != nil {
+			return list[n], err
 		}
 	}
 	var last store.Attempt
-	if tried > 0 {
-		last = list[len(list)-1]
-		if last.Ended.IsZero() {
-			if last, err = d.interrupted(ctx, say, last); err != nil {
-				return last, err
-			}
-			if last.Unknown && d.a.Harmless() {
-				tried-- // not the action's fault
+	tried, backoff := 0, cmp.Or(time.Duration(d.a.Backoff), time.Second)
+	for _, t := range list {
+		if t.Round == round {
+			last = t
+			if !t.Unknown || !d.a.Harmless() { // a controller that died is not the action's fault
+				tried++
 			}
 		}
 	}
@@ -265,14 +266,14 @@ func (d *deed) attempts(ctx context.Context, say *engine.Progress, round int) (s
 			case last.Unknown && !d.a.Harmless(), !last.Unknown && tried > d.a.Retries:
 				return last, last.Err()
 			case !last.Unknown:
+				delay := backoff
 				for range tried - 1 {
-					delay = min(2*delay, time.Minute)
+					delay = max(backoff, min(2*delay, time.Minute))
 				}
 				say.Say("attempt %d of %d failed, next in %s: %s", tried, d.a.Retries+1, dr.FormatDuration(delay), last.Error)
 				if err := sleep(ctx, delay); err != nil {
 					return last, err
 				}
-				delay = cmp.Or(time.Duration(d.a.Backoff), time.Second)
 			}
 		}
 		if say.Replaced(ctx) {

@@ -116,16 +116,29 @@ func (r *Recovery) planVerified(ctx context.Context, run store.Run, p Input, of 
 	default:
 		return nil
 	}
-	if p.Plan == nil || unproven(res) {
+	if p.Plan == nil {
 		return nil
+	}
+	if i := slices.IndexFunc(res.Actions, unproven); i >= 0 {
+		a := res.Actions[i]
+		r.event(ctx, "plan.unproven", run, fmt.Sprintf("plan %s version %d still needs verification: its action %q was %s", p.Plan.Name, p.Plan.Version, a.Name, a.Outcome))
+		return nil
+	}
+	now, err := r.o.Store.PlanVersion(ctx, p.Plan.Name, p.Plan.Version)
+	if dr.KindOf(err) == dr.KindNotFound {
+		return nil // it was removed
+	}
+	if err != nil {
+		return err
+	}
+	if is, err := decodePlan(now); err != nil || !is.Same(p.Plan.Plan) {
+		return err // it was removed, and another of its name has begun to count anew
 	}
 	return r.o.Store.VerifyPlan(ctx, p.Plan.Name, p.Plan.Version, run.ID, r.o.Now())
 }
 
-// unproven reports whether the run says less of the plan than it seems, since a person skipped an action.
-func unproven(res Result) bool {
-	return slices.ContainsFunc(res.Actions, func(a ActionResult) bool { return a.Outcome == ActionSkipped })
-}
+// unproven reports whether a rehearsal says less of its plan than it seems: the action failed, or a person skipped it.
+func unproven(a ActionResult) bool { return a.Outcome != ActionDone && a.Outcome != ActionUnmeant }
 
 // Plans returns the plans of a group, or all when group is empty.
 func (r *Recovery) Plans(ctx context.Context, group string) ([]store.Plan, error) {

@@ -61,7 +61,7 @@ func (s *Store) PutPlan(ctx context.Context, v PlanVersion, same func(before Pla
 				return err
 			}
 			if unchanged {
-				before.Text = v.Text
+				before.Text, before.Parsed = v.Text, v.Parsed // the description may be another
 				_, err := tx.ExecContext(ctx, "UPDATE plan_versions SET doc = ? WHERE plan = ? AND version = ?", encode(before), v.Plan, p.Version)
 				return err
 			}

@@ -94,5 +94,6 @@ type Question struct {
 // Answer answers what a run asks.
 type Answer struct {
 	Answer string `json:"answer" enum:"approve,reject,retry,skip"`
+	Action string `json:"action,omitempty" doc:"The action that is meant: when the run asks about another by now, that is a conflict"`
 	Note   string `json:"note,omitempty" maxLength:"4096" doc:"Why; needed to skip"`
 }

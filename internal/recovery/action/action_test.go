@@ -144,6 +144,9 @@ func TestSend(t *testing.T) {
 		switch r.URL.Path {
 		case "/busy":
 			w.WriteHeader(503)
+		case "/moved":
+			w.Header().Set("Location", "/")
+			w.WriteHeader(302)
 		case "/no":
 			w.WriteHeader(404)
 		case "/hang":
@@ -155,7 +158,7 @@ func TestSend(t *testing.T) {
 	for path, tt := range map[string]struct {
 		expect []int
 		kind   dr.Kind
-	}{"/": {}, "/busy": {kind: dr.KindUnavailable}, "/no": {kind: dr.KindInvalid}, "/no?": {expect: []int{404}}, "/?": {expect: []int{404}, kind: dr.KindInvalid}, "/hang": {kind: dr.KindInternal}} {
+	}{"/": {}, "/busy": {kind: dr.KindUnavailable}, "/no": {kind: dr.KindInvalid}, "/moved": {kind: dr.KindInvalid}, "/moved?": {expect: []int{302}}, "/no?": {expect: []int{404}}, "/?": {expect: []int{404}, kind: dr.KindInvalid}, "/hang": {kind: dr.KindInternal}} {
 		t.Run(path, func(t *testing.T) {
 			ctx, stop := context.WithTimeout(t.Context(), 10*time.Second)
 			if path == "/hang" {

@@ -28,7 +28,7 @@ type Request struct {
 const maxAnswer = 1 << 20
 
 // Send sends the request and reads the answer into Output. A status that was not expected is dr.KindUnavailable when it
-// may pass (429 and 5xx), else dr.KindInvalid.
+// may pass (429 and 5xx), else dr.KindInvalid. Redirects are not followed.
 func (r Request) Send(ctx context.Context) error {
 	req, err := http.NewRequestWithContext(ctx, r.Method, r.URL, strings.NewReader(r.Body))
 	if err != nil {
@@ -42,7 +42,10 @@ func (r Request) Send(ctx context.Context) error {
 			req.Host = value
 		}
 	}
-	resp, err := http.DefaultClient.Do(req)
+	// A redirect may turn a change into a question (302 makes a GET of a PUT), whose answer would pass for success, and
+	// would take headers with secrets to where the plan did not send them.
+	client := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	resp, err := client.Do(req)
 	if err != nil {
 		if ctx.Err() != nil {
 			return context.Cause(ctx)
@@ -67,5 +70,9 @@ func (r Request) Send(ctx context.Context) error {
 	if resp.StatusCode == http.StatusTooManyRequests || resp.StatusCode/100 == 5 {
 		kind = dr.KindUnavailable
 	}
-	return dr.WithHint(fmt.Errorf("%s answered %d %s", req.URL.Host, resp.StatusCode, http.StatusText(resp.StatusCode)), kind, "")
+	hint := ""
+	if to, err := resp.Location(); err == nil && resp.StatusCode/100 == 3 {
+		hint = "redirects are not followed: give the plan the URL that it leads to, at " + to.Host
+	}
+	return dr.WithHint(fmt.Errorf("%s answered %d %s", req.URL.Host, resp.StatusCode, http.StatusText(resp.StatusCode)), kind, hint)
 }

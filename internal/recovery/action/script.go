@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"time"
 
 	"understudy/internal/dr"
@@ -47,7 +48,11 @@ func (s Script) Run(ctx context.Context) error {
 	argv := s.Argv
 	if s.Text != "" {
 		file := filepath.Join(s.Scratch, "script")
-		if err := os.WriteFile(file, []byte(s.Text), 0o700); err != nil {
+		// A program that starts meanwhile would inherit the open file for a moment, in which it cannot be run.
+		syscall.ForkLock.RLock()
+		err := os.WriteFile(file, []byte(s.Text), 0o700)
+		syscall.ForkLock.RUnlock()
+		if err != nil {
 			return unavailable(err)
 		}
 		argv = []string{file}
@@ -76,6 +81,8 @@ func (s Script) Run(ctx context.Context) error {
 	err = cmd.Wait()
 	var exit *exec.ExitError
 	switch {
+	case err == nil: // even when ctx ended just then: what was done is done
+		return nil
 	case ctx.Err() != nil:
 		return context.Cause(ctx)
 	case errors.Is(err, exec.ErrWaitDelay): // it ended well; something that it left behind holds its output open
