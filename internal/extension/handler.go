@@ -76,10 +76,10 @@ func (j job) run(ctx context.Context, what string, argv []string, call Call) ([]
 			said = bytes.TrimSpace(res.Stdout)
 		}
 		text := fmt.Sprintf("the handler ended with %d", res.ExitCode)
-		if len(said) > 0 {
-			text += ": " + string(said[max(0, len(said)-maxOutput):])
+		if said := redact(string(said), call); said != "" { // before it is cut: half a secret is still one
+			text += ": " + strings.ToValidUTF8(said[max(0, len(said)-maxOutput):], "")
 		}
-		return nil, fail(dr.WithHint(errors.New(redact(text, call)), dr.KindUnavailable,
+		return nil, fail(dr.WithHint(errors.New(text), dr.KindUnavailable,
 			"run it in the guest to see what it needs: "+strings.Join(argv, " ")))
 	}
 	return res.Stdout, nil
@@ -93,6 +93,11 @@ func redact(text string, call Call) string {
 	}
 	if call.Collector != nil {
 		secrets = append(secrets, call.Collector.Token)
+	}
+	for _, s := range slices.Clone(secrets) { // handlers are told them as JSON, and may say what they were told
+		if data, err := json.Marshal(s); err == nil {
+			secrets = append(secrets, string(data[1:len(data)-1]))
+		}
 	}
 	// The longest first: one may hold another.
 	slices.SortFunc(secrets, func(a, b string) int { return len(b) - len(a) })

@@ -321,4 +321,13 @@ func TestProtectedSettings(t *testing.T) {
 	if err == nil || strings.Contains(err.Error(), "s3cret") {
 		t.Fatalf("the error tells the secret: %v", err)
 	}
+	// Nor does an error that is cut within it, or that has it as the handler got it.
+	t.Setenv("API_KEY", `sec"ret&value`)
+	for _, said := range []string{"sec\"ret&value" + strings.Repeat("x", maxOutput-5), `{"key":"sec\"ret\u0026value"}`} {
+		w.sites["west"].fail["install"] = said
+		_, err := w.m.Install(t.Context(), Install{Site: "west", Machine: "db", Extension: "agent", Rules: []string{"rule-west"}})
+		if err == nil || strings.Contains(err.Error(), "value") {
+			t.Fatalf("the error tells the secret: %v", err)
+		}
+	}
 }
