@@ -335,6 +335,8 @@ func (r *Recovery) endCopy(run *engine.Run, p Input, err error) error {
 				r.forgetCaptures(ctx, p.Clone)
 				return os.RemoveAll(r.o.copyDir(p.Clone.Origin))
 			})
+	default:
+		r.forgetCaptures(context.Background(), p.Clone)
 	}
 	return err
 }
