@@ -79,7 +79,10 @@ func (e *endpoint) Do(c Call, a *Answer) error {
 	case StopAfter:
 		e.proc.stopFor(stopFor)
 	case Lose:
-		err = errors.Join(err, fault)
+		if err == nil {
+			e.leaveNothing(result)
+		}
+		result, err = nil, errors.Join(err, fault)
 	}
 	a.Err = toFailure(err)
 	if result != nil {
@@ -88,6 +91,22 @@ func (e *endpoint) Do(c Call, a *Answer) error {
 		err = nil
 	}
 	return err
+}
+
+// leaveNothing closes what a call opened whose answer is lost: with an error nothing is left behind.
+func (e *endpoint) leaveNothing(result any) {
+	switch r := result.(type) {
+	case captureOpen:
+		if h, err := e.handle(r.Handle); err == nil {
+			_ = h.cap.Abort(context.Background())
+			e.drop(r.Handle)
+		}
+	case openResult:
+		if h, err := e.handle(r.Handle); err == nil {
+			_ = h.disk.Close()
+			e.drop(r.Handle)
+		}
+	}
 }
 
 // closes reports whether a call lets go of something: that is over even when the call fails. A capture whose end fails is

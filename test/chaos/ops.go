@@ -291,7 +291,7 @@ func (s *Step) disturb(r *rand.Rand, st wire.Status) {
 		s.Cut = []string{st.Site, st.Site, st.Target}[r.IntN(3)]
 	case 1:
 		s.Clock = []time.Duration{-time.Hour, -30 * time.Second, -time.Second, 5 * time.Second, 2 * time.Minute, 3 * time.Hour}[r.IntN(6)]
-	case 2:
+	case 2, 5:
 		s.KillIn = millis(400)
 	case 3:
 		s.Forget = true
