@@ -261,6 +261,53 @@ func TestProbeFailure(t *testing.T) {
 	}
 }
 
+// TestRehearsalThatMadeNothing: there is nothing to clean up after a test failover that failed before it made anything.
+func TestRehearsalThatMadeNothing(t *testing.T) {
+	w := newWorld(t)
+	w.open()
+	defer w.close()
+	w.west.FailNext(fake.OpMachines, dr.WithHint(errors.New("wrong password"), dr.KindInvalid, ""))
+	w.run(recovery.KindTest, store.RunFailed)
+	if p := w.protection(); p.Test != dr.TestNone {
+		t.Fatalf("%+v", p)
+	}
+	if _, err := w.rec.Start(t.Context(), recovery.Request{Kind: recovery.KindCleanup, Group: "shop"}); dr.KindOf(err) != dr.KindConflict {
+		t.Fatalf("clean-up: %v", err)
+	}
+	w.run(recovery.KindTest, store.RunSucceeded)
+}
+
+// TestBackFromAFailedFailover: a failover that failed can be given up for the former site.
+func TestBackFromAFailedFailover(t *testing.T) {
+	w := newWorld(t)
+	w.open()
+	defer w.close()
+	for range 2 {
+		w.west.FailNext(fake.OpProbe, errors.New("no answer"))
+	}
+	w.run(recovery.KindFailover, store.RunFailed)
+	must(t, w.east.Fence(t.Context(), "db", false, ""))
+	must(t, w.east.Power(t.Context(), "db", site.PowerStart)) // somebody does not wait
+	must(t, w.rec.Reconcile(t.Context()))
+	run, err := w.rec.Start(t.Context(), recovery.Request{Kind: recovery.KindResolve, Group: "shop", Keep: "east"})
+	must(t, err)
+	res := result(t, w.wait(run.ID, store.RunSucceeded))
+	g, err := w.store.Group(t.Context(), "shop")
+	must(t, err)
+	if p := w.protection(); p.State != dr.StateProtected || p.SplitBrain || g.Site != "east" || g.Target != "west" || res.Epoch != 3 {
+		t.Fatalf("%+v %+v %+v", p, g, res)
+	}
+	if m := power(t, w.west); len(m) != 0 {
+		t.Errorf("left at west: %v", m)
+	}
+	for m, p := range power(t, w.east) {
+		if p != dr.PowerOn {
+			t.Errorf("%s is %s", m, p)
+		}
+	}
+	must(t, w.sync())
+}
+
 func TestFailoverThatFailsIsStartedOver(t *testing.T) {
 	w := newWorld(t)
 	w.open()
