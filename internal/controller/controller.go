@@ -69,9 +69,10 @@ type Controller struct {
 	lost       chan error
 	dirty      dirtyStatus
 
-	mu      sync.Mutex
-	drivers map[string]site.Driver
-	vaults  map[string]*keyring.Opened
+	mu       sync.Mutex
+	drillsMu sync.Mutex
+	drivers  map[string]site.Driver
+	vaults   map[string]*keyring.Opened
 }
 
 // Open opens the data folder and resumes the runs that were under way. Nothing is replicated before Serve.

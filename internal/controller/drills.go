@@ -256,8 +256,10 @@ func (c *Controller) keepDrills(ctx context.Context) error {
 	}
 }
 
-// dueDrills looks at every schedule once.
+// dueDrills looks at every schedule once. One look at a time: two would both find the same drill due.
 func (c *Controller) dueDrills(ctx context.Context) error {
+	c.drillsMu.Lock()
+	defer c.drillsMu.Unlock()
 	list, err := c.store.DrillSchedules(ctx)
 	for _, s := range list {
 		table, terr := drill.ParseTimetable(s.Cron, s.Zone)
