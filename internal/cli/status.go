@@ -82,6 +82,9 @@ func summary(s wire.Status) (text, hint string) {
 	if s.LoseSeconds != nil {
 		lose = out.Seconds(*s.LoseSeconds)
 	}
+	if s.Waiting != "" {
+		return fmt.Sprintf("run %s WAITS FOR A PERSON: %s", s.Waiting, s.WaitingFor), "understudy run show " + s.Waiting
+	}
 	if text, hint, ok := later(s); ok {
 		return text, hint
 	}

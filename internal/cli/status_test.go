@@ -55,3 +55,11 @@ func TestStatusSaysWhatIsTrue(t *testing.T) {
 		t.Errorf("seeding: %q, %q", text, loseText(base))
 	}
 }
+
+func TestStatusOfARunThatWaits(t *testing.T) {
+	s := wire.Status{Group: "shop", Site: "east", Target: "west", State: "planned-failover", Run: "r1", Waiting: "r1", WaitingFor: "approve the move"}
+	text, hint := summary(s)
+	if !strings.Contains(text, "WAITS FOR A PERSON: approve the move") || hint != "understudy run show r1" {
+		t.Errorf("%q, hint %q", text, hint)
+	}
+}

@@ -27,6 +27,9 @@ type Status struct {
 	WarningHint string
 	SplitBrain  []string // machines seen running where they must not, as site/machine
 
+	Waiting    string // run that waits for a person
+	WaitingFor string // what it asks
+
 	Drill *Drill // how it stands with its rehearsals; nil without a schedule
 
 	// Recoverable says that there is something to fail over to, and Lose what would be lost if the group's site were
@@ -86,10 +89,23 @@ func (c *Controller) Status(ctx context.Context, name string) ([]Status, error) 
 				s.SplitBrain = append(s.SplitBrain, f.Site+"/"+f.Machine)
 			}
 		}
+		if err := c.waits(ctx, &s); err != nil {
+			return nil, err
+		}
 		c.warnOfExtensions(&s)
 		list = append(list, s)
 	}
 	return list, nil
+}
+
+// waits adds what a run of the group asks of a person.
+func (c *Controller) waits(ctx context.Context, s *Status) error {
+	runs, err := c.store.Runs(ctx, store.RunFilter{Group: s.Group.Name, Active: true, Limit: 1})
+	if err != nil || len(runs) == 0 || runs[0].State != store.RunWaiting {
+		return err
+	}
+	s.Waiting, s.WaitingFor = runs[0].ID, runs[0].Message
+	return nil
 }
 
 // fill adds what the scheduler knows, and what it knew before a restart.

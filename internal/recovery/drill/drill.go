@@ -125,6 +125,17 @@ func (l Lag) Stood() bool {
 	return !l.Paused && l.Samples > 0 && l.Instants == 0 && l.To.Sub(l.From).Seconds() > 2*l.Objective && l.Objective > 0
 }
 
+// Missed reports whether the lag was beyond the objective at some moment.
+func (l Lag) Missed() bool { return l.Objective > 0 && l.Largest > l.Objective }
+
+// objective names the objective, and whether it was missed.
+func (l Lag) objective() string {
+	if l.Missed() {
+		return Seconds(l.Objective) + " (missed)"
+	}
+	return Seconds(l.Objective)
+}
+
 // Verdict says in a sentence what the measurement shows.
 func (l Lag) Verdict() string {
 	took := Seconds(l.To.Sub(l.From).Seconds())
@@ -136,10 +147,10 @@ func (l Lag) Verdict() string {
 	case l.Stood():
 		return fmt.Sprintf("replication made no progress in %s", took)
 	case l.Instants == 0:
-		return fmt.Sprintf("replication was watched for %s only, largest lag %s, objective %s", took, Seconds(l.Largest), Seconds(l.Objective))
+		return fmt.Sprintf("replication was watched for %s only, largest lag %s, objective %s", took, Seconds(l.Largest), l.objective())
 	}
 	return fmt.Sprintf("replication went on: %s in %s, largest lag %s, objective %s",
-		count(l.Instants, "newer instant"), took, Seconds(l.Largest), Seconds(l.Objective))
+		count(l.Instants, "newer instant"), took, Seconds(l.Largest), l.objective())
 }
 
 // ProbeText names what a probe looks at.
