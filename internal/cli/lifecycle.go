@@ -74,9 +74,9 @@ func (a *App) previewFailover(ctx context.Context, api *client.Client, group str
 	}
 	a.Line("%s of %s from %s to %s", v.Kind, v.Group, v.Source, v.Target)
 	if v.Kind == "planned-failover" {
-		a.Line("  loses nothing: it takes a point that its last cycle makes; the newest now is %s of %s", v.Point.ID, v.Point.Time)
+		a.Line("  loses nothing: it takes a point that its last cycle makes; the newest now is %s of %s", v.Point.ID, out.Time(v.Point.Time))
 	} else {
-		a.Line("  takes point %s of %s (%s consistent); loses %s", v.Point.ID, v.Point.Time, v.Point.Kind, out.Seconds(v.Lose))
+		a.Line("  takes point %s of %s (%s consistent); loses %s", v.Point.ID, out.Time(v.Point.Time), v.Point.Kind, out.Seconds(v.Lose))
 	}
 	if v.RTOSeconds != nil {
 		a.Line("  up after about %s, as measured by %s", out.Seconds(*v.RTOSeconds), v.RTOFrom)

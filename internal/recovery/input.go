@@ -65,13 +65,18 @@ func (p Input) failsOver() bool {
 func (p Input) validate() error {
 	switch {
 	case p.Target == "":
-		return dr.WithHint(errors.New("the group has no target site"), dr.KindInvalid, "understudy protect "+p.Group+" --target SITE")
+		return dr.WithHint(errors.New("the group has no target site"), dr.KindInvalid, p.targetHint())
 	case p.Target == p.Source && !rehearses(p.Kind):
-		return dr.WithHint(fmt.Errorf("source and target are both %s", p.Source), dr.KindInvalid, "understudy protect "+p.Group+" --target SITE")
+		return dr.WithHint(fmt.Errorf("source and target are both %s", p.Source), dr.KindInvalid, p.targetHint())
 	case len(p.Machines) == 0:
 		return dr.WithHint(errors.New("the group has no machines"), dr.KindInvalid, "")
 	}
 	return nil
+}
+
+// targetHint says how a group gets a target.
+func (p Input) targetHint() string {
+	return fmt.Sprintf("protect it as before, and with a target: understudy protect --group %s --site %s --vault %s --target SITE ...", p.Group, p.Source, p.Vault)
 }
 
 // rpo is what a failover to the point loses.

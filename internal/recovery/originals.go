@@ -186,11 +186,14 @@ func (r *Recovery) update(ctx context.Context, p Input, machine, point string, s
 		return nil
 	})
 	res.Point = point
-	how := "compared with point " + res.Base
-	if res.Base == "" {
-		how = "everything compared"
+	switch {
+	case res.Base == "":
+		say.Say("%d of %d bytes differed; everything was compared", res.Differ, res.Total)
+	case res.Total == 0:
+		say.Say("nothing changed since point %s", res.Base)
+	default:
+		say.Say("%d of %d bytes that may have changed since point %s differed", res.Differ, res.Total, res.Base)
 	}
-	say.Say("%d of %d bytes looked at differed, %s", res.Differ, res.Total, how)
 	return res, err
 }
 

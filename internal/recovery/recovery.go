@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"strings"
 	"sync"
 	"time"
 
@@ -228,9 +229,17 @@ func apply(s *store.Protection, op dr.Operation) error {
 	return err
 }
 
+// named puts the name of a group into the commands of a hint.
+func named(err error, group string) error {
+	if hint := dr.Hint(err); strings.Contains(hint, "GROUP") {
+		return dr.WithHint(err, dr.KindOf(err), strings.ReplaceAll(hint, "GROUP", group))
+	}
+	return err
+}
+
 // Apply records an operation on a group's protection that is no run: enable, seeded, pause, resume and so on.
 func (r *Recovery) Apply(ctx context.Context, group string, op dr.Operation) (store.Protection, error) {
-	return r.o.Store.ChangeProtection(ctx, group, func(s *store.Protection) error { return apply(s, op) })
+	return r.o.Store.ChangeProtection(ctx, group, func(s *store.Protection) error { return named(apply(s, op), group) })
 }
 
 func (r *Recovery) event(ctx context.Context, kind string, run store.Run, message string) {

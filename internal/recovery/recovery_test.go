@@ -119,7 +119,7 @@ func TestFailoverSourceReachableOrNot(t *testing.T) {
 				t.Fatalf("state %s", s)
 			}
 			_, err = w.rec.Start(t.Context(), recovery.Request{Kind: recovery.KindPlanned, Group: "shop"})
-			if dr.KindOf(err) != dr.KindConflict || !strings.HasPrefix(dr.Hint(err), "understudy reprotect GROUP") {
+			if dr.KindOf(err) != dr.KindConflict || !strings.HasPrefix(dr.Hint(err), "understudy reprotect shop") {
 				t.Fatalf("planned failover after commit: %v, %s", err, dr.Hint(err))
 			}
 		})

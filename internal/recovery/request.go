@@ -72,11 +72,14 @@ func (r *Recovery) prepare(ctx context.Context, q Request) (store.Run, func(*sto
 	if err != nil {
 		return store.Run{}, nil, err
 	}
-	if change == nil {
-		change = func(*store.Protection) error { return nil }
+	allowed := func(s *store.Protection) error {
+		if change == nil {
+			return nil
+		}
+		return named(change(s), p.Group)
 	}
 	data, err := json.Marshal(p)
-	return store.Run{ID: p.Run, Kind: p.Kind, Group: p.Group, Point: p.Point, State: store.RunPending, Requested: now, By: q.By, About: p.aboutMachine(), Input: data}, change, err
+	return store.Run{ID: p.Run, Kind: p.Kind, Group: p.Group, Point: p.Point, State: store.RunPending, Requested: now, By: q.By, About: p.aboutMachine(), Input: data}, allowed, err
 }
 
 // checkTarget refuses a target where nothing can run.

@@ -1,5 +1,7 @@
 package wire
 
+import "time"
+
 // Failback asks for a failover to the site where a group was first protected.
 type Failback struct {
 	Kind  string `json:"kind,omitempty" enum:"planned,unplanned" default:"planned"`
@@ -38,9 +40,9 @@ type Preview struct {
 
 // PreviewPoint is the recovery point of a preview.
 type PreviewPoint struct {
-	ID   string `json:"id"`
-	Time string `json:"time" format:"date-time"`
-	Kind string `json:"kind"`
+	ID   string    `json:"id"`
+	Time time.Time `json:"time"`
+	Kind string    `json:"kind"`
 }
 
 // PreviewMachine is what would become of one machine.
