@@ -30,7 +30,7 @@ func (s *suite) command() {
 	_, err := c.Command(s.ctx, "no-such-machine", site.Command{Argv: []string{"true"}})
 	s.wantKind(err, dr.KindNotFound)
 	if !s.Programs {
-		s.Skip("the machine under test runs no programs")
+		return // the site tests Command on a machine that does
 	}
 	Command(s.ctx, s.T, s.Driver.(site.Commander), s.Machine)
 	s.must(s.Driver.Power(s.ctx, s.Machine, site.PowerKill))
