@@ -34,6 +34,9 @@ type Machine struct {
 	Power     Power             `json:"power,omitempty"`    // as observed; not part of what is recovered
 	Owner     string            `json:"owner,omitempty"`    // run that created it, as observed; not part of what is recovered
 
+	// Attributes are what only its provider understands, such as "azure.size"; other providers carry them along.
+	Attributes map[string]string `json:"attributes,omitempty"`
+
 	// Extensions is the inventory of software that must be present and healthy in the machine, as last observed.
 	Extensions []Extension `json:"extensions,omitempty"`
 }
@@ -54,6 +57,8 @@ type Disk struct {
 	// Role says what the bytes are for: empty for a disk of the guest; kernel or initrd for a file that the hypervisor
 	// boots the machine from, carried like a disk so that the machine can start where that file does not exist.
 	Role DiskRole `json:"role,omitempty"`
+
+	Attributes map[string]string `json:"attributes,omitempty"` // as those of a Machine
 }
 
 // DiskRole is the purpose of a Disk.
@@ -71,6 +76,8 @@ type NIC struct {
 	Network  string    `json:"network"`
 	MAC      string    `json:"mac,omitempty"`
 	Forwards []Forward `json:"forwards,omitempty"`
+
+	Attributes map[string]string `json:"attributes,omitempty"` // as those of a Machine
 }
 
 // A Forward makes a guest's TCP port reachable on the loopback address of the site's host.

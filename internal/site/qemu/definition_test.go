@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -41,7 +42,7 @@ agent: true
 		t.Fatalf("disks %+v", def.Disks)
 	}
 	for i := range want {
-		if def.Disks[i] != want[i] {
+		if !reflect.DeepEqual(def.Disks[i], want[i]) {
 			t.Errorf("disk %+v, want %+v", def.Disks[i], want[i])
 		}
 	}
