@@ -159,7 +159,8 @@ func (x *extensions) running(ctx context.Context, siteName string, machines []st
 	if err != nil {
 		return nil, err
 	}
-	if _, ok := d.(site.Commander); !ok {
+	_, commands := d.(site.Commander)
+	if _, native := d.(site.Extender); !commands && !native {
 		return nil, nil
 	}
 	there, err := d.Machines(ctx)

@@ -53,6 +53,7 @@ type place struct {
 	settings  siteSettings
 	driver    site.Driver
 	commands  site.Commander // nil when the site runs none
+	native    site.Extender  // nil when the site manages none itself
 	collector *collector.Client
 	catalogue Catalogue
 }
@@ -73,6 +74,7 @@ func (m *Manager) place(ctx context.Context, name string) (place, error) {
 		return p, err
 	}
 	p.commands, _ = p.driver.(site.Commander)
+	p.native, _ = p.driver.(site.Extender)
 	if p.settings.url != "" {
 		token := p.settings.token
 		p.collector = collector.NewClient(p.settings.url, func() (string, error) { return resolve(token) })
@@ -248,7 +250,7 @@ func (m *Manager) Observe(ctx context.Context, siteName string, machines []strin
 	if err != nil {
 		return nil, err
 	}
-	if p.commands == nil {
+	if p.commands == nil && p.native == nil {
 		return nil, nil
 	}
 	k := p.know(ctx)
@@ -268,6 +270,12 @@ const agentPatience = 10 * time.Second
 
 func (p place) observe(ctx context.Context, machine string, k knowledge, before []dr.Extension) []dr.Extension {
 	list := []dr.Extension{}
+	if p.native != nil {
+		list, before = p.observeNative(ctx, machine, before)
+		if p.commands == nil || !p.handles(before) {
+			return list
+		}
+	}
 	if err := p.reachable(ctx, machine); err != nil {
 		for _, e := range before {
 			e.Status, e.Message = dr.ExtensionUnknown, err.Error()

@@ -10,6 +10,7 @@ import (
 
 	"understudy/internal/dr"
 	"understudy/internal/extension/collector"
+	"understudy/internal/site"
 )
 
 // A Request asks to restore the extensions of machines.
@@ -72,6 +73,9 @@ func (p place) restoreMachine(ctx context.Context, q Request, k knowledge, m dr.
 				if failed[d] {
 					return "", "", time.Time{}, fmt.Errorf("it depends on %s, which is not healthy", d)
 				}
+			}
+			if p.native != nil && p.native.Owns(e) {
+				return p.restoreNative(ctx, q, m, site.RestoreExtension{Machine: as, Extension: e})
 			}
 			j, err := p.job(as, e.Name)
 			if err != nil {
