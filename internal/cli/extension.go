@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -97,13 +98,27 @@ func (a *App) extensionListCommand() *cobra.Command {
 }
 
 func (a *App) extensionInventoryCommand() *cobra.Command {
-	var point string
+	var point, from, file string
 	var refresh bool
+	var cloud cloudFlags
 	cmd := &cobra.Command{
-		Use: "inventory GROUP [--refresh | --point POINT]", Short: "Show what the machines of a group have, or had at a recovery point", Args: cobra.ExactArgs(1),
+		Use: "inventory GROUP [--refresh | --point POINT] | --from RESOURCE-GROUP [--file FILE]", Args: cobra.MaximumNArgs(1),
+		Short: "Show what the machines of a group have, or had at a recovery point",
+		Long: `Show what the machines of a group have, or had at a recovery point.
+
+With --from, write down what the machines of an Azure resource group have, without a controller: for machines that another
+product, such as Site Recovery, will fail over. extension restore --inventory puts it back.`,
+		Example: `  understudy extension inventory shop --point latest
+  understudy extension inventory --from shop-rg --set workspace=WORKSPACE-ID --file shop.json`,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneOf(cmd, false, "refresh", "point"); err != nil {
+			if err := oneOf(cmd, false, "refresh", "point", "from"); err != nil {
 				return err
+			}
+			if (len(args) == 1) == (from != "") {
+				return usage(cmd, errors.New("name a group, or a resource group with --from"))
+			}
+			if from != "" {
+				return a.writeInventory(cmd.Context(), from, file, cloud)
 			}
 			api, err := a.client()
 			if err != nil {
@@ -139,6 +154,9 @@ func (a *App) extensionInventoryCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&point, "point", "", "what they had at this recovery point: latest, an ID or a time")
 	cmd.Flags().BoolVar(&refresh, "refresh", false, "look at the machines first")
+	cmd.Flags().StringVar(&from, "from", "", "an Azure resource group, looked at without a controller")
+	cmd.Flags().StringVar(&file, "file", "", "where to write what --from finds (default: standard output)")
+	cloud.add(cmd)
 	return cmd
 }
 
@@ -243,12 +261,27 @@ func (a *App) extensionRemoveCommand() *cobra.Command {
 func (a *App) extensionRestoreCommand() *cobra.Command {
 	var wait waitFlags
 	var in wire.ExtensionRestore
+	var f restoreFile
 	cmd := &cobra.Command{
-		Use: "restore GROUP [--dry-run]", Short: "Make every extension of a group healthy where the group runs", Args: cobra.ExactArgs(1),
+		Use: "restore GROUP [--dry-run] | --inventory FILE --to RESOURCE-GROUP [--dry-run]", Args: cobra.MaximumNArgs(1),
+		Short: "Make every extension of a group healthy where the group runs",
 		Long: `Compare what the machines of a group have with what they must have, and heal what differs: what is stale is removed, installed
 again, registered at the site's collector, associated with the counterparts of its rules, and believed when a fresh heartbeat
-has arrived. It can be repeated: what is alive is left as it is.`,
+has arrived. It can be repeated: what is alive is left as it is.
+
+With --inventory, do that in an Azure resource group, without a controller: for machines that another product failed over, such as
+Site Recovery, also from its runbook, which knows the names and the resource group in its RecoveryPlanContext.`,
+		Example: `  understudy extension restore shop --dry-run
+  understudy extension restore --inventory shop.json --to shop-rg-dr --set workspace=WORKSPACE-ID
+  understudy extension restore --inventory shop.json --recovery-plan-context "$RecoveryPlanContext"`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if (len(args) == 1) == (f.inventory != "") {
+				return usage(cmd, errors.New("name a group, or a file with --inventory"))
+			}
+			if f.inventory != "" {
+				f.dryRun = in.DryRun
+				return a.restoreFromFile(cmd.Context(), f)
+			}
 			api, err := a.client()
 			if err != nil {
 				return err
@@ -261,6 +294,12 @@ has arrived. It can be repeated: what is alive is left as it is.`,
 		},
 	}
 	cmd.Flags().BoolVar(&in.DryRun, "dry-run", false, "only see whether everything that is needed is there")
+	flags := cmd.Flags()
+	flags.StringVar(&f.inventory, "inventory", "", "a file that extension inventory --from wrote, or -")
+	flags.StringVar(&f.to, "to", "", "the Azure resource group where the machines are now")
+	flags.StringVar(&f.context, "recovery-plan-context", "", "RecoveryPlanContext of Site Recovery: JSON, a file, or -")
+	flags.StringArrayVar(&f.as, "as", nil, "a machine has another name now: OLD=NEW; may be given again")
+	f.cloud.add(cmd)
 	wait.add(cmd)
 	return cmd
 }
