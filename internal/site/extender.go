@@ -31,4 +31,6 @@ type RestoreExtension struct {
 	// Rehearsal changes nothing: the result is dr.ExtensionReady, or an error that says what is missing.
 	Rehearsal bool
 	Say       func(format string, args ...any)
+	// Secret reads what a protected setting refers to.
+	Secret func(reference string) (string, error)
 }
