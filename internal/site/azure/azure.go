@@ -69,10 +69,15 @@ type Site struct {
 	rest *rest
 	http *http.Client // for disks
 
+	life context.Context // ends with Close
+	end  context.CancelCauseFunc
+
 	mu    sync.Mutex
 	state state          // also in Dir
 	open  map[string]int // disks in use by "machine/disk": readers, or -1 for a writer
 	locks map[string]*sync.Mutex
+
+	captures map[string]string // that are under way: their IDs, by group
 }
 
 // New opens a site. It asks nothing of Azure.
@@ -108,9 +113,16 @@ func New(cfg Config) (*Site, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	s := &Site{cfg: cfg, http: client, open: map[string]int{}, locks: map[string]*sync.Mutex{},
+	s := &Site{cfg: cfg, http: client, open: map[string]int{}, locks: map[string]*sync.Mutex{}, captures: map[string]string{},
 		rest: &rest{client: client2, credential: cfg.Credential, dir: filepath.Join(cfg.Dir, "operations"), poll: cfg.Poll, versions: versions(), endpoint: client2.Endpoint()}}
+	s.life, s.end = context.WithCancelCause(context.Background())
 	return s, s.load()
+}
+
+// Close ends the use of all open disks.
+func (s *Site) Close() error {
+	s.end(errClosed)
+	return nil
 }
 
 // httpClient trusts the certificates of a file, too.

@@ -13,6 +13,10 @@ import (
 type state struct {
 	// Prepared are machines that were provisioned: a machine of Azure exists only from its first start on.
 	Prepared map[string]prepared `json:"prepared"`
+	// Next are disks that take the place of an attached one when their machine starts, by "machine/disk".
+	Next map[string]string `json:"next,omitempty"`
+	// Kept are the disks that Preserve keeps, by machine and name.
+	Kept map[string]map[string]string `json:"kept,omitempty"`
 }
 
 // A prepared machine has disks and network interfaces, and is made when it is first started.
@@ -25,7 +29,7 @@ type prepared struct {
 }
 
 func (s *Site) load() error {
-	s.state = state{Prepared: map[string]prepared{}}
+	s.state = state{Prepared: map[string]prepared{}, Next: map[string]string{}, Kept: map[string]map[string]string{}}
 	data, err := os.ReadFile(filepath.Join(s.cfg.Dir, "state.json"))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil

@@ -34,6 +34,8 @@ type Harness struct {
 	Console string
 	// Programs says that the machine runs a POSIX shell for Command.
 	Programs bool
+	// NoScreen says that the site shows no machine's screen.
+	NoScreen bool
 }
 
 // Run tests a site. open makes a new one for each test; what it opens it closes with t.Cleanup.

@@ -24,6 +24,9 @@ func (s *Sim) put(r *http.Request, t target, body doc) answer {
 	next := body.clone()
 	if r.Method == http.MethodPatch {
 		next = old.doc.clone()
+		if _, ok := body["tags"]; ok {
+			delete(next, "tags") // they are replaced as a whole
+		}
 		merge(next, body)
 	}
 	region := next.text("location")
