@@ -19,6 +19,7 @@ import (
 	"understudy/internal/dr"
 	"understudy/internal/extension"
 	"understudy/internal/site"
+	"understudy/internal/site/azure"
 	"understudy/internal/site/image"
 	"understudy/internal/site/qemu"
 	"understudy/internal/site/qemu/lanswitch"
@@ -48,6 +49,7 @@ type Provider struct {
 // Providers lists the kinds of site.
 func Providers() []Provider {
 	return []Provider{
+		{"azure", "a resource group in one region of Azure", azureSettings(), true},
 		{"image", "disk image files, captured and never run", []string{"machine.NAME=FILE[,FILE]"}, false},
 		{"qemu", "QEMU machines on this host, described in DIR/machines/*.yaml", []string{"dir=DIR", "accel=kvm|tcg", "service.NAME=PORT=127.0.0.1:PORT", "collector.url=URL (docs/extensions.md)"}, true},
 	}
@@ -103,6 +105,8 @@ func prepare(s dr.Site, o Options) (func() (site.Driver, error), error) {
 	s.Config = maps.Clone(s.Config)
 	maps.DeleteFunc(s.Config, func(key, _ string) bool { return strings.HasPrefix(key, extension.KeyPrefix) })
 	switch s.Provider {
+	case azure.Provider:
+		return prepareAzure(s, o)
 	case "qemu":
 		services, err := services(s)
 		if err != nil {
