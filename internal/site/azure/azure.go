@@ -98,7 +98,7 @@ func New(cfg Config) (*Site, error) {
 	if err != nil {
 		return nil, err
 	}
-	options := azcore.ClientOptions{Cloud: c, Transport: client, Retry: policy.RetryOptions{MaxRetries: 4, RetryDelay: 500 * time.Millisecond, MaxRetryDelay: 30 * time.Second}}
+	options := azcore.ClientOptions{Cloud: c, Transport: client, Retry: policy.RetryOptions{MaxRetries: 2, RetryDelay: 400 * time.Millisecond, MaxRetryDelay: 30 * time.Second}}
 	if cfg.Credential == nil {
 		cfg.Credential, err = azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
 			ClientOptions: options, TenantID: cfg.Tenant, DisableInstanceDiscovery: cfg.Cloud == "custom"})

@@ -196,10 +196,12 @@ func (s *Sim) find(id string) *resource { return s.resources[strings.ToLower(id)
 // reachable refuses what concerns a region that is down.
 func (s *Sim) reachable(t target, body doc) *armError {
 	region := body.text("location")
-	if res := s.find(t.id); res != nil {
+	if res := s.find(t.id); res != nil && res.region != "" {
 		region = res.region
+	} else if group := s.find(t.group); group != nil && region == "" {
+		region = group.region
 	}
-	if s.down[normal(region)] && !strings.HasPrefix(t.kind, "microsoft.resources") {
+	if s.down[normal(region)] && (!strings.HasPrefix(t.kind, "microsoft.resources") || t.action != "") {
 		return refusal(http.StatusServiceUnavailable, "ServiceUnavailable", "The service in %s is unavailable.", region)
 	}
 	return nil
