@@ -54,7 +54,40 @@ ok, acknowledged, recovered, lost, rpoSeconds, rtoSeconds, bytesMoved, extension
 	}
 	c.Flags().BoolVar(&o.Keep, "keep", false, "leave everything running to play with")
 	c.Flags().StringVar(&o.Guest, "guest", os.Getenv("UNDERSTUDY_GUEST_DIR"), "folder of the guest's files, built there when missing (default: in the user's cache folder)")
+	c.AddCommand(a.demoAzureCommand())
 	c.Flags().StringVar(&end, "end", "", "take down the demonstration that was kept in this folder")
+	return c
+}
+
+func (a *App) demoAzureCommand() *cobra.Command {
+	var o demo.AzureOptions
+	c := &cobra.Command{
+		Use: "azure [--simulator FILE]", Short: "Show a region of a simulated Azure dying and its machines coming back in another", Args: cobra.NoArgs,
+		Long: `Protects two machines of a simulated Azure from one region to another, takes the region down, fails over, puts the
+monitoring agents back that a copy of the disks does not bring, goes home, and clones a machine between regions while the keys
+to its disks expire. No guest boots in the simulation: a machine is state, and its disks are bytes. Leaves nothing behind.
+
+The simulator is a program of its own: go build -o bin/azsim ./test/azsim, in the project's folder.`,
+		RunE: func(c *cobra.Command, _ []string) error {
+			program, err := os.Executable()
+			if err != nil {
+				return err
+			}
+			o.Program, o.JSON, o.Out, o.Story = program, a.Format == out.JSON, a.Out, a.Out
+			if o.JSON {
+				o.Story = a.Err
+			}
+			if o.Simulator == "" {
+				o.Simulator = filepath.Join(filepath.Dir(program), "azsim")
+			}
+			_, err = demo.RunAzure(c.Context(), o)
+			if errors.Is(err, demo.ErrFailed) {
+				return fmt.Errorf("demo: %w", out.ErrChecks)
+			}
+			return err
+		},
+	}
+	c.Flags().StringVar(&o.Simulator, "simulator", "", "the simulated Azure (default: azsim beside this program)")
 	return c
 }
 

@@ -69,6 +69,7 @@ type demo struct {
 	serve   *exec.Cmd
 	served  chan error // the controller's end
 	client  *client.Client
+	env     []string // for the controller, beside this process's
 	summary Summary
 
 	collectors map[string]*collector.Client // by site
@@ -186,8 +187,13 @@ func (d *demo) conclude() error {
 	fmt.Fprintf(d.Story, "  achieved RPO                          %.1f s (objective %.0f s)\n", s.RPOSeconds, RPO.Seconds())
 	fmt.Fprintf(d.Story, "  achieved RTO, kill to first page      %.1f s\n", s.RTOSeconds)
 	fmt.Fprintf(d.Story, "  extensions restored by the plan       %d\n", s.Extensions)
-	fmt.Fprintf(d.Story, "  stored in the vault                   %.1f MB\n", float64(s.BytesMoved)/1e6)
-	fmt.Fprintln(d.Story)
+	fmt.Fprintf(d.Story, "  stored in the vault                   %.1f MB\n\n", float64(s.BytesMoved)/1e6)
+	return d.finishStory()
+}
+
+// finishStory prints the checks.
+func (d *demo) finishStory() error {
+	s := &d.summary
 	for _, c := range s.Checks {
 		mark := "ok  "
 		if !c.OK {

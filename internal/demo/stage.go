@@ -99,6 +99,7 @@ func (d *demo) startController(ctx context.Context) error {
 	d.serve = exec.Command(d.Program, "serve", "--data", data, "--listen", "127.0.0.1:0")
 	d.serve.Stdout, d.serve.Stderr = log, log
 	d.serve.Env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(d.dir, "config"))
+	d.serve.Env = append(d.serve.Env, d.env...)
 	d.serve.SysProcAttr = detached() // Ctrl-C reaches this program, which ends the controller in its own time
 	if err := d.serve.Start(); err != nil {
 		return fmt.Errorf("start the controller: %w", err)
