@@ -84,3 +84,29 @@ func processes(t *testing.T) map[string]string {
 	}
 	return found
 }
+
+// TestDemoAzure plays the demonstration in the simulated Azure, which needs no guest.
+func TestDemoAzure(t *testing.T) {
+	if program == "" {
+		t.Skip("set UNDERSTUDY_TEST_ALL=1 to play the demonstration")
+	}
+	simulator := filepath.Join(t.TempDir(), "azsim")
+	if out, err := exec.Command("go", "build", "-o", simulator, "understudy/test/azsim").CombinedOutput(); err != nil {
+		t.Fatalf("build the simulator: %v\n%s", err, out)
+	}
+	cmd := exec.Command(program, "demo", "azure", "-o", "json", "--simulator", simulator)
+	var out, story bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &story
+	err := cmd.Run()
+	t.Log(story.String())
+	if err != nil {
+		t.Fatalf("demo azure: %v", err)
+	}
+	var s demo.Summary
+	if err := json.Unmarshal(out.Bytes(), &s); err != nil {
+		t.Fatalf("no JSON object: %v\n%s", err, out.String())
+	}
+	if !s.OK || s.Recovered == 0 || s.Acknowledged-min(s.Recovered, s.Acknowledged) != s.Lost || s.Extensions != 2 || s.RTOSeconds <= 0 || len(s.Checks) < 8 {
+		t.Errorf("summary: %+v", s)
+	}
+}

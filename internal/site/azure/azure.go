@@ -115,6 +115,7 @@ func New(cfg Config) (*Site, error) {
 	}
 	s := &Site{cfg: cfg, http: client, open: map[string]int{}, locks: map[string]*sync.Mutex{}, captures: map[string]string{},
 		rest: &rest{client: client2, credential: cfg.Credential, dir: filepath.Join(cfg.Dir, "operations"), poll: cfg.Poll, versions: versions(), endpoint: client2.Endpoint()}}
+	s.rest.sweep(cfg.Now().Add(-24 * time.Hour))
 	s.life, s.end = context.WithCancelCause(context.Background())
 	return s, s.load()
 }

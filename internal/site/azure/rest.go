@@ -143,15 +143,8 @@ func list[T any](ctx context.Context, r *rest, path string, query url.Values) ([
 // waiting for the same operation: the poller's token is on disk before it is waited for.
 func (r *rest) run(ctx context.Context, c call, into any) error {
 	file := filepath.Join(r.dir, operationKey(c))
-	if token, err := os.ReadFile(file); err == nil {
-		poller, err := runtime.NewPollerFromResumeToken(string(token), r.client.Pipeline(), &runtime.NewPollerFromResumeTokenOptions[json.RawMessage]{})
-		if err == nil {
-			err = r.wait(ctx, poller, file, into)
-		}
-		if err == nil || ctx.Err() != nil {
-			return err
-		}
-		// What an earlier life waited for failed or is forgotten: it is asked for again.
+	if again, err := r.takeUp(ctx, file, into); !again {
+		return err
 	}
 	resp, err := r.send(ctx, c)
 	if err != nil {
@@ -174,6 +167,39 @@ func (r *rest) run(ctx context.Context, c call, into any) error {
 		}
 	}
 	return r.wait(ctx, poller, file, into)
+}
+
+// takeUp waits for an operation that an earlier process began and did not see the end of. Only one that still goes on is
+// the one that is asked for now: one that ended may have been undone since, and is asked for again.
+func (r *rest) takeUp(ctx context.Context, file string, into any) (again bool, err error) {
+	token, err := os.ReadFile(file)
+	if err != nil {
+		return true, nil
+	}
+	poller, err := runtime.NewPollerFromResumeToken(string(token), r.client.Pipeline(), &runtime.NewPollerFromResumeTokenOptions[json.RawMessage]{})
+	if err == nil {
+		_, err = poller.Poll(ctx)
+	}
+	if ctx.Err() != nil {
+		return false, context.Cause(ctx)
+	}
+	if err != nil || poller.Done() {
+		return true, forget(file)
+	}
+	return false, r.wait(ctx, poller, file, into)
+}
+
+// sweep forgets operations that nobody asked for again.
+func (r *rest) sweep(before time.Time) {
+	entries, err := os.ReadDir(r.dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		if info, err := e.Info(); err == nil && info.ModTime().Before(before) {
+			_ = os.Remove(filepath.Join(r.dir, e.Name())) // the next one tries again
+		}
+	}
 }
 
 func finalState(method string) runtime.FinalStateVia {

@@ -1,6 +1,7 @@
 package sim
 
 import (
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -120,7 +121,7 @@ func (s *Sim) serveARM(w http.ResponseWriter, r *http.Request) {
 		}
 		lost = f.Lose
 		if f.Status != 0 {
-			s.refuse(w, &armError{status: f.Status, code: f.Code, text: "as the fault says", retry: f.RetryAfter})
+			s.refuse(w, &armError{status: f.Status, code: f.Code, text: cmp.Or(f.Text, "as the fault says"), retry: f.RetryAfter})
 			return
 		}
 	}

@@ -18,6 +18,7 @@ type Fault struct {
 
 	Status     int           `json:"status,omitempty"` // of the answer instead; the request does nothing
 	Code       string        `json:"code,omitempty"`
+	Text       string        `json:"text,omitempty"`
 	RetryAfter time.Duration `json:"retryAfter,omitempty"`
 	Slow       time.Duration `json:"slow,omitempty"` // before the answer
 	Lose       bool          `json:"lose,omitempty"` // do what was asked, and break the connection

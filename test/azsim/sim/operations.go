@@ -37,6 +37,17 @@ func (s *Sim) settle(op *operation) {
 	}
 }
 
+// Settle lets every operation go on by one look.
+func (s *Sim) Settle() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range sortedKeys(s.operations) {
+		op := s.operations[key]
+		op.polls = max(0, op.polls-1)
+		s.settle(op)
+	}
+}
+
 func (s *Sim) poll(r *http.Request, id string) answer {
 	s.mu.Lock()
 	defer s.mu.Unlock()
