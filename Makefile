@@ -1,5 +1,6 @@
 # make run    installs what is missing (Debian), builds, and runs the demonstration
 # make test   installs what is missing, and runs every test, those that boot machines too
+# make azsim  builds the simulated Azure that `understudy demo azure` plays in
 # make check  static checks and cross-compilation
 # make chaos  breaks everything at random; SEED=n repeats, OPERATIONS=n searches longer
 # make bench  measures against restic, borg and qemu-img
@@ -10,6 +11,8 @@ VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unkn
 export UNDERSTUDY_GUEST_DIR := $(GUEST)
 export GO
 
+VERSITYGW   := github.com/versity/versitygw/cmd/versitygw@v1.8.0
+AZURITE     := azurite@3.37.0
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.3.0
 PLATFORMS   := linux/arm64 darwin/arm64 windows/amd64
@@ -17,7 +20,7 @@ PLATFORMS   := linux/arm64 darwin/arm64 windows/amd64
 # Packages whose tests run whole programs and machines: the race detector would watch only the test itself there.
 WITHOUT_RACE := ^understudy/(cmd|test)(/|$$)
 
-.PHONY: all setup go build guest run test check vet fmt house lint vuln cross bench chaos clean
+.PHONY: all setup go build azsim tools guest run test check vet fmt house lint vuln cross bench chaos clean
 
 all: build
 
@@ -30,6 +33,16 @@ go:
 build: go
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/understudy ./cmd/understudy
 
+# The simulated Azure, for `understudy demo azure`.
+azsim: go
+	CGO_ENABLED=0 $(GO) build -trimpath -o bin/azsim ./test/azsim
+
+# Object stores that tests run against: an S3 server and Azure's emulator.
+tools: go
+	@[ -x .cache/bin/versitygw ] || { echo "tools: $(VERSITYGW)"; CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin $(GO) install $(VERSITYGW); }
+	@[ -d .cache/azurite/node_modules/azurite ] || { echo "tools: $(AZURITE)"; mkdir -p .cache/azurite; \
+		npm install --prefix .cache/azurite --no-audit --no-fund --ignore-scripts --loglevel=error $(AZURITE); }
+
 guest: go
 	@$(GO) run ./internal/demo/guest/cmd/mkguest $(GUEST)
 
@@ -40,7 +53,7 @@ run: go
 
 test: go
 	@sh scripts/setup-debian.sh test
-	@$(MAKE) --no-print-directory guest
+	@$(MAKE) --no-print-directory guest tools
 	$(GO) vet ./...
 	@UNDERSTUDY_TEST_ALL=1 $(GO) run ./test/summary \
 		-- $(GO) test -json -race -p 2 -timeout 15m $$($(GO) list ./... | grep -Ev '$(WITHOUT_RACE)') \
