@@ -217,6 +217,9 @@ func VaultURL(place string) (string, error) {
 			place = "file:///" + filepath.ToSlash(abs)
 		}
 	}
+	if _, ok, err := parseRemote(place); ok {
+		return place, err
+	}
 	if _, err := folder(place); err != nil {
 		return "", err
 	}
@@ -225,6 +228,12 @@ func VaultURL(place string) (string, error) {
 
 // Blob opens the store of a vault. With create it is made when it does not exist.
 func Blob(vaultURL string, create bool) (blob.Store, error) {
+	if r, ok, err := parseRemote(vaultURL); ok {
+		if err != nil {
+			return nil, err
+		}
+		return r.open(create)
+	}
 	dir, err := folder(vaultURL)
 	if err != nil {
 		return nil, err
@@ -238,14 +247,16 @@ func Folder(vaultURL string) (string, bool) {
 	return dir, err == nil
 }
 
+const placeHint = "a vault is a folder, such as /srv/vault, or s3://BUCKET/PREFIX, or azblob://ACCOUNT/CONTAINER/PREFIX"
+
 func folder(vaultURL string) (string, error) {
 	u, err := url.Parse(vaultURL)
 	if err != nil {
-		return "", dr.WithHint(fmt.Errorf("vault: %w", err), dr.KindInvalid, "a vault is a folder, such as /srv/vault or file:///srv/vault")
+		return "", dr.WithHint(fmt.Errorf("vault: %w", err), dr.KindInvalid, placeHint)
 	}
 	if u.Scheme != "file" || u.Path == "" || (u.Host != "" && u.Host != "localhost") {
 		return "", dr.WithHint(fmt.Errorf("vault %s: unknown kind of place", vaultURL), dr.KindInvalid,
-			"a vault is a folder, such as /srv/vault or file:///srv/vault")
+			placeHint)
 	}
 	dir := u.Path
 	if runtime.GOOS == "windows" {
