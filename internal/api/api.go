@@ -27,6 +27,7 @@ type Backend interface {
 	LifeCycleBackend
 	CloneBackend
 	DrillBackend
+	MonitorBackend
 	PlanBackend
 	PointBackend
 	ExtensionBackend
@@ -121,6 +122,8 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	s.runs(a)
 	s.lifeCycle(a)
 	s.drills(a)
+	s.monitors(a)
+	s.notifications(a)
 	s.plans(a)
 	s.extensions(a)
 	s.clones(a)

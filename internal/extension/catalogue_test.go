@@ -136,12 +136,12 @@ func TestResolve(t *testing.T) {
 	}
 	t.Setenv("UNDERSTUDY_TEST_KEY", "value")
 	for _, ref := range []string{"file:" + file, "env:UNDERSTUDY_TEST_KEY"} {
-		if v, err := resolve(ref); v != "value" || err != nil {
+		if v, err := Secret(ref); v != "value" || err != nil {
 			t.Errorf("%s: %q %v", ref, v, err)
 		}
 	}
 	for _, ref := range []string{"file:" + file + "x", "env:UNDERSTUDY_TEST_NONE", "value", "file:" + filepath.Dir(file)} {
-		if v, err := resolve(ref); err == nil {
+		if v, err := Secret(ref); err == nil {
 			t.Errorf("%s: %q", ref, v)
 		}
 	}

@@ -151,7 +151,7 @@ func (j job) install(ctx context.Context, c *CallCollector) error {
 	}
 	call.Protected = map[string]string{}
 	for k, ref := range j.entry.Protected {
-		v, err := resolve(ref)
+		v, err := Secret(ref)
 		if err != nil {
 			return dr.WithHint(fmt.Errorf("install %s on %s: setting %s (%s): %w", j.entry.Name, j.machine, k, ref, err), dr.KindOf(err), dr.Hint(err))
 		}

@@ -77,7 +77,7 @@ func (m *Manager) place(ctx context.Context, name string) (place, error) {
 	p.native, _ = p.driver.(site.Extender)
 	if p.settings.url != "" {
 		token := p.settings.token
-		p.collector = collector.NewClient(p.settings.url, func() (string, error) { return resolve(token) })
+		p.collector = collector.NewClient(p.settings.url, func() (string, error) { return Secret(token) })
 	}
 	return p, nil
 }

@@ -63,7 +63,7 @@ func (p place) handles(before []dr.Extension) bool {
 
 // restoreNative lets the site restore an extension that it manages itself.
 func (p place) restoreNative(ctx context.Context, q Request, m dr.Machine, r site.RestoreExtension) (dr.RestoreOutcome, string, time.Time, error) {
-	r.Source, r.Attributes, r.Rehearsal, r.Secret = q.Source, m.Attributes, q.Rehearsal, resolve
+	r.Source, r.Attributes, r.Rehearsal, r.Secret = q.Source, m.Attributes, q.Rehearsal, Secret
 	r.Say = func(format string, args ...any) {
 		if q.Say != nil {
 			q.Say("%s: %s: "+format, append([]any{r.Machine, r.Extension.Name}, args...)...)

@@ -182,7 +182,7 @@ func (j job) rehearse(ctx context.Context) (dr.RestoreOutcome, string, time.Time
 		return "", "", time.Time{}, err
 	}
 	for name, ref := range j.entry.Protected {
-		if _, err := resolve(ref); err != nil {
+		if _, err := Secret(ref); err != nil {
 			return "", "", time.Time{}, fmt.Errorf("setting %s (%s): %w", name, ref, err)
 		}
 	}

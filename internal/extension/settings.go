@@ -101,8 +101,8 @@ func checkReference(ref string) error {
 // maxSecret bounds a secret, in bytes.
 const maxSecret = 64 << 10
 
-// resolve reads a secret. Errors name the reference, never the value.
-func resolve(ref string) (string, error) {
+// Secret reads what a reference, env:NAME or file:PATH, refers to. Errors name the reference, never the value.
+func Secret(ref string) (string, error) {
 	if err := checkReference(ref); err != nil {
 		return "", err
 	}

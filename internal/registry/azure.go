@@ -22,6 +22,7 @@ const (
 func azureSettings() []string {
 	return []string{"subscription=ID", "location=REGION", "resource-group=NAME", "tenant=ID", "network.NAME=VNET/SUBNET (network.default for all)", "size=SIZE", "zone=N",
 		"availability-set=NAME", "disk-sku=SKU", "nsg=NAME", "reach=private|public", "workspace=ID (of heartbeats)", "dcr.THEIRS=OURS (data collection rules)",
+		"updates=REGION (of an Azure Stack Hub, by its administrator's endpoint)",
 		"cloud=public|usgov|china|custom, with endpoint, authority, audience, ca, log-endpoint (docs/azure.md)"}
 }
 
@@ -32,7 +33,7 @@ func prepareAzure(s dr.Site, o Options) (func() (site.Driver, error), error) {
 	fields := map[string]*string{
 		"subscription": &cfg.Subscription, "tenant": &cfg.Tenant, "location": &cfg.Location, "resource-group": &cfg.Group, "cloud": &cfg.Cloud, "endpoint": &cfg.Endpoint,
 		"authority": &cfg.Authority, "audience": &cfg.Audience, "ca": &cfg.CA, "size": &cfg.Size, "zone": &cfg.Zone, "availability-set": &cfg.Availability,
-		"disk-sku": &cfg.DiskSKU, "nsg": &cfg.NSG, "reach": &cfg.Reach, "workspace": &cfg.Workspace, "log-endpoint": &cfg.LogEndpoint,
+		"disk-sku": &cfg.DiskSKU, "nsg": &cfg.NSG, "reach": &cfg.Reach, "workspace": &cfg.Workspace, "log-endpoint": &cfg.LogEndpoint, "updates": &cfg.Updates,
 	}
 	for _, key := range slices.Sorted(maps.Keys(c)) {
 		field := fields[key]

@@ -57,6 +57,8 @@ type Config struct {
 	LogEndpoint string            // of its queries
 	Rules       map[string]string // data collection rule, or endpoint, that stands for another site's
 
+	Updates string // region of an Azure Stack Hub whose updates are watched, by its administrator's endpoint
+
 	Credential azcore.TokenCredential // instead of the environment's
 	Now        func() time.Time
 	Logger     *slog.Logger

@@ -35,13 +35,15 @@ type rest struct {
 // versions are those of the API that the site was written for.
 func versions() map[string]string {
 	return map[string]string{
-		"microsoft.compute":           "2024-07-01",
-		"microsoft.compute/disks":     "2023-10-02",
-		"microsoft.compute/snapshots": "2023-10-02",
-		"microsoft.network":           "2024-05-01",
-		"microsoft.authorization":     "2020-05-01",
-		"microsoft.insights":          "2022-06-01",
-		"":                            "2021-04-01",
+		"microsoft.compute":                      "2024-07-01",
+		"microsoft.compute/disks":                "2023-10-02",
+		"microsoft.compute/snapshots":            "2023-10-02",
+		"microsoft.network":                      "2024-05-01",
+		"microsoft.authorization":                "2020-05-01",
+		"microsoft.insights":                     "2022-06-01",
+		"microsoft.update.admin":                 "2016-05-01",
+		"microsoft.infrastructureinsights.admin": "2016-05-01",
+		"":                                       "2021-04-01",
 	}
 }
 

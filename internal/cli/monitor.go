@@ -1,0 +1,230 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"understudy/internal/api/client"
+	"understudy/internal/api/wire"
+	"understudy/internal/cli/out"
+)
+
+func (a *App) monitorCommand() *cobra.Command {
+	cmd := &cobra.Command{
+		Use: "monitor", Aliases: []string{"monitors"}, Short: "Monitors: long operations of sites, such as updates, told when they change",
+		Long: `A monitor looks at the long operations of a site, such as the updates of an Azure Stack Hub, and notifies of each change once: success
+included. That the site does not answer is told, too, and when it answers again.`,
+		Example: `  understudy monitor add stack --site stack-admin --every 1m
+  understudy notify add ops --kind webhook --url https://chat.example/hook --secret file:/etc/understudy/hook
+  understudy monitor show stack`,
+	}
+	var in wire.MonitorRequest
+	var every time.Duration
+	add := &cobra.Command{
+		Use: "add NAME --site SITE [--every 1m] [--patience 3]", Short: "Watch the long operations of a site", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if in.Site == "" {
+				return usage(cmd, errors.New("--site is needed"))
+			}
+			in.Every = wire.Duration(every)
+			return a.withAPI(func(api *client.Client) error {
+				if _, err := api.AddMonitor(cmd.Context(), args[0], in); err != nil {
+					return err
+				}
+				a.Note("%s: looks at %s every %s; what it finds first is no news", args[0], in.Site, every)
+				return nil
+			})
+		},
+	}
+	add.Flags().StringVar(&in.Site, "site", "", "the site")
+	add.Flags().DurationVar(&every, "every", time.Minute, "time between two looks")
+	add.Flags().IntVar(&in.Patience, "patience", 3, "looks in a row that may fail before that is told")
+	cmd.AddCommand(add, a.monitorListCommand(), a.monitorShowCommand(),
+		&cobra.Command{Use: "test NAME", Short: "Look now, without any consequence", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withAPI(func(api *client.Client) error {
+				list, err := api.TestMonitor(cmd.Context(), args[0])
+				if err != nil {
+					return err
+				}
+				return a.printOperations(list)
+			})
+		}},
+		&cobra.Command{Use: "remove NAME", Short: "Watch no longer", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withAPI(func(api *client.Client) error { return api.RemoveMonitor(cmd.Context(), args[0]) })
+		}})
+	return cmd
+}
+
+// withAPI calls fn with the controller's API.
+func (a *App) withAPI(fn func(*client.Client) error) error {
+	api, err := a.client()
+	if err != nil {
+		return err
+	}
+	return fn(api)
+}
+
+func (a *App) monitorListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List monitors and whether their sites answer", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withAPI(func(api *client.Client) error {
+				list, err := api.Monitors(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return out.List(a.Printer, list, func(m wire.Monitor) string { return m.Name }, "nothing is monitored: understudy monitor add NAME --site SITE",
+					out.Col("MONITOR", func(m wire.Monitor) string { return m.Name }), out.Col("SITE", func(m wire.Monitor) string { return m.Site }),
+					out.Col("EVERY", func(m wire.Monitor) string { return time.Duration(m.Every).String() }),
+					out.Col("LAST ANSWER", a.lastAnswer), out.Col("RUNNING", func(m wire.Monitor) string { return count(m, "running") }),
+					out.Col("FAILED", func(m wire.Monitor) string { return count(m, "failed") }),
+					out.Col("PROBLEM", func(m wire.Monitor) string { return m.Problem }))
+			})
+		},
+	}
+}
+
+func (a *App) lastAnswer(m wire.Monitor) string {
+	if m.Looked == nil {
+		return "never"
+	}
+	return out.Ago(a.Now(), *m.Looked)
+}
+
+func count(m wire.Monitor, outcome string) string {
+	n := 0
+	for _, o := range m.Operations {
+		if o.Outcome == outcome {
+			n++
+		}
+	}
+	return strconv.Itoa(n)
+}
+
+func (a *App) monitorShowCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "show NAME", Short: "Show the operations that a monitor last saw", Args: cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withAPI(func(api *client.Client) error {
+				list, err := api.Monitors(cmd.Context())
+				if err != nil {
+					return err
+				}
+				for _, m := range list {
+					if m.Name != args[0] {
+						continue
+					}
+					if a.Human() {
+						a.Line("%s looks at %s every %s; last answer: %s", m.Name, m.Site, time.Duration(m.Every), a.lastAnswer(m))
+						if m.Problem != "" {
+							a.Line("%s", a.Styled(out.Bad, fmt.Sprintf("%d looks in a row failed: %s", m.Failures, m.Problem)))
+						}
+						return a.printOperations(m.Operations)
+					}
+					return out.One(a.Printer, m, m.Name)
+				}
+				return invalid("understudy monitor list", "no monitor named %q", args[0])
+			})
+		},
+	}
+}
+
+func (a *App) printOperations(list []wire.Operation) error {
+	return out.List(a.Printer, list, func(o wire.Operation) string { return o.ID }, "there is nothing",
+		out.Col("OPERATION", func(o wire.Operation) string { return o.Title }), out.Col("VERSION", func(o wire.Operation) string { return o.Version }),
+		out.Col("STATE", func(o wire.Operation) string { return o.State }),
+		out.Col("TOOK", func(o wire.Operation) string {
+			if o.DurationSeconds == 0 {
+				return "-"
+			}
+			return (time.Duration(o.DurationSeconds * float64(time.Second))).Round(time.Second).String()
+		}),
+		out.Col("STEP", func(o wire.Operation) string { return o.Step }), out.Col("MESSAGE", func(o wire.Operation) string { return o.Message }))
+}
+
+func (a *App) notifyCommand() *cobra.Command {
+	cmd := &cobra.Command{Use: "notify", Short: "Notifications: whom to tell, and what was told"}
+	var in wire.Channel
+	add := &cobra.Command{
+		Use: "add NAME --kind webhook|smtp --url URL", Short: "Add a channel of notifications, or replace it", Args: cobra.ExactArgs(1),
+		Example: `  understudy notify add ops --kind webhook --url https://chat.example/hook --secret file:/etc/understudy/hook
+  understudy notify add mail --kind smtp --url smtp://mail.example:587 --user understudy --secret env:SMTP_PASSWORD \
+      --from understudy@example.com --to ops@example.com`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			in.Name = args[0]
+			if in.Kind == "" || in.URL == "" {
+				return usage(cmd, errors.New("--kind and --url are needed"))
+			}
+			return a.withAPI(func(api *client.Client) error {
+				if _, err := api.PutChannel(cmd.Context(), in); err != nil {
+					return err
+				}
+				a.Note("%s: see whether it works: understudy notify test %s", in.Name, in.Name)
+				return nil
+			})
+		},
+	}
+	add.Flags().StringVar(&in.Kind, "kind", "", "webhook or smtp")
+	add.Flags().StringVar(&in.URL, "url", "", "https://HOST/PATH, smtp://HOST:587 or smtps://HOST:465")
+	add.Flags().StringVar(&in.Secret, "secret", "", "env:NAME or file:PATH at the controller: signs webhooks, or is the mail server's password")
+	add.Flags().StringVar(&in.User, "user", "", "user of the mail server")
+	add.Flags().StringVar(&in.From, "from", "", "sender of mails")
+	add.Flags().StringArrayVar(&in.To, "to", nil, "who gets mails; may be given again")
+	cmd.AddCommand(add, a.notifyListCommand(), a.notifyHistoryCommand(),
+		&cobra.Command{Use: "test NAME", Short: "Send a test, and wait until it was taken", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withAPI(func(api *client.Client) error {
+				if err := api.TestChannel(cmd.Context(), args[0]); err != nil {
+					return err
+				}
+				a.Note("%s took it", args[0])
+				return nil
+			})
+		}},
+		&cobra.Command{Use: "remove NAME", Short: "Remove a channel, with what waits for it", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
+			return a.withAPI(func(api *client.Client) error { return api.RemoveChannel(cmd.Context(), args[0]) })
+		}})
+	return cmd
+}
+
+func (a *App) notifyListCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Short: "List whom notifications go to", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withAPI(func(api *client.Client) error {
+				list, err := api.Channels(cmd.Context())
+				if err != nil {
+					return err
+				}
+				return out.List(a.Printer, list, func(c wire.Channel) string { return c.Name }, "nobody is told: understudy notify add NAME --kind webhook --url URL",
+					out.Col("CHANNEL", func(c wire.Channel) string { return c.Name }), out.Col("KIND", func(c wire.Channel) string { return c.Kind }),
+					out.Col("URL", func(c wire.Channel) string { return c.URL }), out.Col("TO", func(c wire.Channel) string { return strings.Join(c.To, ", ") }))
+			})
+		},
+	}
+}
+
+func (a *App) notifyHistoryCommand() *cobra.Command {
+	var state string
+	cmd := &cobra.Command{
+		Use: "history [--state waiting|sent|dead]", Short: "List the newest notifications and what became of them", Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return a.withAPI(func(api *client.Client) error {
+				list, err := api.Notifications(cmd.Context(), state)
+				if err != nil {
+					return err
+				}
+				return out.List(a.Printer, list, func(n wire.Notification) string { return n.ID }, "there are none",
+					out.Col("TIME", func(n wire.Notification) string { return out.Ago(a.Now(), n.Time) }), out.Col("CHANNEL", func(n wire.Notification) string { return n.Channel }),
+					out.Col("STATE", func(n wire.Notification) string { return n.State }), out.Col("KIND", func(n wire.Notification) string { return n.Kind }),
+					out.Col("SUBJECT", func(n wire.Notification) string { return n.Subject }), out.Col("PROBLEM", func(n wire.Notification) string { return n.Problem }))
+			})
+		},
+	}
+	cmd.Flags().StringVar(&state, "state", "", "only waiting, sent or dead ones")
+	return cmd
+}

@@ -1,0 +1,124 @@
+// Package monitor watches long operations of sites and tells what changed: each change once, success included, since no
+// news may also mean that nobody listens. That a site does not answer is news of its own, and so is its end.
+package monitor
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"understudy/internal/notify"
+	"understudy/internal/site"
+)
+
+// DefaultPatience is how many looks in a row may fail before that is news.
+const DefaultPatience = 3
+
+// A State is what a monitor last knew. It is kept with the news that came of it, in one transaction.
+type State struct {
+	Known      bool                      `json:"known"` // there was a first look
+	Operations map[string]site.Operation `json:"operations,omitempty"`
+	Looked     time.Time                 `json:"looked,omitzero"`    // when the site last answered
+	Failures   int                       `json:"failures,omitempty"` // looks in a row that failed
+	Problem    string                    `json:"problem,omitempty"`
+	Alarm      bool                      `json:"alarm,omitempty"` // it was told that the site does not answer
+	News       uint64                    `json:"news,omitempty"`  // how many events there were
+}
+
+// A Look is what one look at a site found.
+type Look struct {
+	Monitor    string
+	At         time.Time
+	Operations []site.Operation
+	Err        error
+	Patience   int // looks in a row that may fail; DefaultPatience when 0
+}
+
+// Next returns the state after a look, and what is news. The first look is none: nothing changed yet. It is a pure
+// function, so that a look which is repeated after a crash leads to the same.
+func (s State) Next(l Look) (State, []notify.Event) {
+	next := s
+	var events []notify.Event
+	tell := func(kind notify.Kind, subject, text string) {
+		next.News++
+		events = append(events, notify.Event{ID: fmt.Sprintf("%s-%d", l.Monitor, next.News), Time: l.At.UTC(), Source: "monitor " + l.Monitor, Kind: kind, Subject: subject, Text: text})
+	}
+	if l.Err != nil {
+		next.Failures, next.Problem = s.Failures+1, l.Err.Error()
+		if patience := cmp.Or(l.Patience, DefaultPatience); next.Failures >= patience && !s.Alarm {
+			next.Alarm = true
+			text := fmt.Sprintf("%d looks in a row failed: %s", next.Failures, next.Problem)
+			if !s.Looked.IsZero() {
+				text += "\nIt last answered at " + s.Looked.Format(time.RFC3339) + ". What happened since is not known."
+			}
+			tell(notify.Problem, l.Monitor+" does not answer", text)
+		}
+		return next, events
+	}
+	if s.Alarm {
+		tell(notify.Resolved, l.Monitor+" answers again", fmt.Sprintf("after %d looks that failed", s.Failures))
+	}
+	next.Failures, next.Problem, next.Alarm, next.Looked = 0, "", false, l.At.UTC()
+	next.Operations = map[string]site.Operation{}
+	for _, o := range l.Operations {
+		next.Operations[o.ID] = o
+	}
+	if !s.Known {
+		next.Known = true
+		return next, events
+	}
+	for _, id := range slices.Sorted(maps.Keys(next.Operations)) {
+		o := next.Operations[id]
+		was, seen := s.Operations[id]
+		if seen && was.State == o.State && was.Outcome == o.Outcome {
+			continue
+		}
+		kind, subject, text := describe(o, was)
+		tell(kind, subject, text)
+	}
+	for _, id := range slices.Sorted(maps.Keys(s.Operations)) {
+		// A complaint that is no longer listed is over. Operations are only forgotten.
+		if o, still := s.Operations[id]; o.Outcome == site.OutcomeAttention {
+			if _, listed := next.Operations[id]; !listed && still {
+				tell(notify.Resolved, o.Title+": over", "it is no longer listed")
+			}
+		}
+	}
+	return next, events
+}
+
+var kinds = map[site.Outcome]notify.Kind{
+	site.OutcomeWaiting: notify.Information, site.OutcomeRunning: notify.Information, site.OutcomeSucceeded: notify.Success,
+	site.OutcomeFailed: notify.Failure, site.OutcomeAttention: notify.Problem, site.OutcomeResolved: notify.Resolved,
+}
+
+// describe tells of an operation that changed.
+func describe(o, was site.Operation) (kind notify.Kind, subject, text string) {
+	subject = o.Title
+	if o.Version != "" && !strings.Contains(o.Title, o.Version) {
+		subject += " " + o.Version
+	}
+	subject += ": " + string(o.Outcome)
+	var lines []string
+	if was.State != "" && was.State != o.State {
+		lines = append(lines, "State: "+was.State+" -> "+o.State)
+	} else {
+		lines = append(lines, "State: "+o.State)
+	}
+	if !o.Started.IsZero() {
+		lines = append(lines, "Began: "+o.Started.UTC().Format(time.RFC3339))
+	}
+	if o.Duration > 0 {
+		lines = append(lines, "Took: "+o.Duration.Round(time.Second).String())
+	}
+	if o.Step != "" {
+		lines = append(lines, "Step: "+o.Step)
+	}
+	if o.Message != "" {
+		lines = append(lines, o.Message)
+	}
+	return kinds[o.Outcome], subject, strings.Join(lines, "\n")
+}
