@@ -412,7 +412,7 @@ func (s *shopGroup) killQEMU(t *testing.T) {
 		// A kill that comes too late for its cycle shows no error: a machine that is off can be captured.
 		failed := s.failure(t)
 		t.Logf("killed %s into the capture: error %q, hint %q", wait, failed.Error, failed.Hint)
-		if failed.Error != "" && (!strings.Contains(failed.Error, "machine "+scribe.name) || failed.Hint == "") {
+		if failed.Error != "" && (!strings.Contains(failed.Error, "machine "+scribe.name) && !strings.Contains(failed.Error, scribe.name+"/") || failed.Hint == "") {
 			t.Errorf("the error names no machine or has no hint: %s (%s)", failed.Error, failed.Hint)
 		}
 		if failed.Error == "" && wait == 0 {

@@ -248,7 +248,7 @@ func (s *Sim) list(r *http.Request, t target) answer {
 			q := u.Query()
 			q.Set("$skiptoken", strconv.Itoa(skip+pageSize))
 			u.RawQuery = q.Encode()
-			next = s.URL() + u.RequestURI()
+			next = "https://" + r.Host + u.RequestURI()
 			break
 		}
 		items = append(items, s.view(res, expand))
@@ -304,7 +304,7 @@ func (s *Sim) write(w http.ResponseWriter, r *http.Request, a answer) {
 		return
 	}
 	if a.op != nil {
-		link := s.URL() + operationsPath + a.op.id + "?api-version=" + url.QueryEscape(r.URL.Query().Get("api-version"))
+		link := "https://" + r.Host + operationsPath + a.op.id + "?api-version=" + url.QueryEscape(r.URL.Query().Get("api-version"))
 		w.Header().Set("Azure-AsyncOperation", link)
 		if r.Method != http.MethodPut && r.Method != http.MethodPatch {
 			w.Header().Set("Location", link+"&monitor=true")

@@ -48,7 +48,7 @@ const (
 // serveLogin answers for Microsoft Entra (/TENANT/...) and for AD FS (/adfs/...).
 func (s *Sim) serveLogin(w http.ResponseWriter, r *http.Request) bool {
 	path := strings.Trim(r.URL.Path, "/")
-	base := s.URL()
+	base := "https://" + r.Host // as the caller knows it
 	tenant, rest, _ := strings.Cut(path, "/")
 	reply := func(status int, v any) bool {
 		w.Header().Set("Content-Type", "application/json")

@@ -204,7 +204,7 @@ func testLarge(t *testing.T, s blob.Store) {
 		t.Fatal(info, err)
 	}
 	runtime.ReadMemStats(&after)
-	if got := after.TotalAlloc - before.TotalAlloc; !inMemory && got > size/3 {
+	if got := after.TotalAlloc - before.TotalAlloc; !inMemory && got > size/2 {
 		t.Errorf("allocated %d bytes to store %d", got, size)
 	}
 	r, want, got := rand.NewChaCha8(seed), make([]byte, 1<<20), make([]byte, 1<<20)
