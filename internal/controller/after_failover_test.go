@@ -266,8 +266,10 @@ func TestSlowSourceMissesItsObjective(t *testing.T) {
 	if err := s.Pause(ctx, "shop"); err != nil {
 		t.Fatal(err)
 	}
+	s.end()
 	now := time.Now()
-	s.Controller.cfg.Now = func() time.Time { return now }
+	s.cfg.Now = func() time.Time { return now }
+	open(t, s)
 	for name, c := range map[string]struct {
 		age, took time.Duration
 		met       bool

@@ -152,11 +152,20 @@ func (x *exports) drop(ctx context.Context, run string) error {
 	s := x.of(run)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	err := s.stop()
-	if err == nil {
-		err = x.o.Store.DeleteExports(ctx, run)
+	rows, err := x.o.Store.Exports(ctx, run)
+	if err != nil {
+		return err
 	}
-	return err
+	if err := s.stop(); err != nil {
+		return err
+	}
+	if len(rows) > 0 {
+		// A controller that died may have left its socket without this one having served it again.
+		if err := os.Remove(rows[0].Socket); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return err
+		}
+	}
+	return x.o.Store.DeleteExports(ctx, run)
 }
 
 func (s *served) stop() error {

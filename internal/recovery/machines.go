@@ -104,9 +104,9 @@ func (r *Recovery) remove(run *engine.Run, of Input, prefix string) error {
 // hydrate makes the machines that a run brought up independent of the vault.
 func (r *Recovery) hydrate(run *engine.Run, of Input, res *Result) error {
 	done, err := each(run, of.Machines, func(m dr.MachinePolicy) engine.Step[time.Time] {
-		// It is tried until it works: the machine runs meanwhile, but it needs the vault.
+		// It is tried until it works, also in a run that was cancelled: the machine runs meanwhile, but it needs the vault.
 		return engine.Step[time.Time]{Name: "hydrate " + m.Name, Title: fmt.Sprintf("copy the disks of %s from the vault to %s", of.as(m.Name), of.Target),
-			Options: engine.StepOptions{Stall: hydrateStall, Retries: 1 << 20, Backoff: time.Second},
+			Options: engine.StepOptions{Stall: hydrateStall, Retries: 1 << 20, Backoff: time.Second, Cleanup: true},
 			Do: func(ctx context.Context, p *engine.Progress) (time.Time, error) {
 				if original, err := r.original(ctx, of, m.Name); err != nil || original {
 					return r.o.Now().UTC(), err

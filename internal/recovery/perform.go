@@ -70,12 +70,13 @@ func (r *Recovery) after(run *engine.Run, p Input, res *Result) error {
 }
 
 // afterLive ends a failover whose machines run for good: what the plan says, then their disks. An action that fails ends
-// the run as failed, but the machines are there to stay and are made independent of the vault all the same.
+// the run as failed, and giving up the rest of the plan as cancelled, but the machines are there to stay and are made
+// independent of the vault all the same.
 func (r *Recovery) afterLive(run *engine.Run, p Input, res *Result) error {
 	stop := r.hydrateAhead(p)
 	failed := r.after(run, p, res)
 	stop()
-	if errors.Is(failed, engine.ErrInterrupted) || errors.Is(failed, engine.ErrAborted) {
+	if errors.Is(failed, engine.ErrInterrupted) {
 		return failed
 	}
 	err := r.hydrate(run, p, res)

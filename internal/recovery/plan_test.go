@@ -442,6 +442,10 @@ func TestPlanRejectAndCancel(t *testing.T) {
 	if p := w.protection(); p.State != dr.StateFailedOver || power(t, w.west)["web"] != dr.PowerOn {
 		t.Errorf("group %s", p.State)
 	}
+	// The machines do not need the vault, as after any other failover.
+	if rows, err := w.store.Exports(t.Context(), run.ID); err != nil || len(rows) > 0 {
+		t.Errorf("still served: %v, %v", rows, err)
+	}
 	w.run(recovery.KindCommit, store.RunSucceeded)
 }
 

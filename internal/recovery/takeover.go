@@ -16,14 +16,22 @@ type taken struct {
 }
 
 // takeOver makes the target the owner of the group in its vault: from then on the source can add nothing. It records
-// the point of no return in the group's protection.
+// the point of no return in the group's protection. A run that is cancelled does not begin it; what was begun is carried
+// through and recorded, for half of it cannot be undone.
 func (r *Recovery) takeOver(run *engine.Run, p Input) (taken, error) {
 	return engine.Do(run, engine.Step[taken]{Name: "take over", Title: fmt.Sprintf("make %s the owner of %s in vault %s", p.Target, p.Group, p.Vault),
-		Options: engine.StepOptions{Timeout: vaultTimeout, Retries: 3},
+		Options: engine.StepOptions{Timeout: vaultTimeout, Retries: 3, Cleanup: true},
 		Do: func(ctx context.Context, say *engine.Progress) (t taken, err error) {
 			v, err := r.o.Vaults(ctx, p.Vault)
 			if err != nil {
 				return t, err
+			}
+			owner, err := v.Owner(ctx, p.Group)
+			if err != nil {
+				return t, err
+			}
+			if aborted := run.Aborted(); aborted != nil && owner.Site != p.Target {
+				return t, aborted
 			}
 			if t.Epoch, err = own(ctx, v, p, r.o.Holder); err != nil {
 				// Whether it was raised decides what may be undone.
@@ -35,7 +43,7 @@ func (r *Recovery) takeOver(run *engine.Run, p Input) (taken, error) {
 			}
 			t.Raised = true
 			say.Say("epoch %d", t.Epoch)
-			_, stateErr := r.o.Store.ChangeProtection(ctx, p.Group, func(s *store.Protection) error {
+			_, stateErr := r.o.Store.ChangeProtection(context.WithoutCancel(ctx), p.Group, func(s *store.Protection) error {
 				if s.Run == p.Run && s.State == dr.StateFailover {
 					return nil // done before a restart
 				}

@@ -46,7 +46,8 @@ func (r *Run) abort(reason string) (topics []string) {
 	return topics
 }
 
-func (r *Run) abortError() error {
+// Aborted is an error that wraps ErrAborted once the run was asked to end. Steps that set Cleanup look for themselves.
+func (r *Run) Aborted() error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	select {
@@ -260,7 +261,7 @@ func execute[T any](ctx context.Context, r *Run, s Step[T]) (string, error) {
 		delay = 500 * time.Millisecond
 	}
 	for attempt := 1; ; attempt++ {
-		if err = r.abortError(); err != nil && !s.Options.Cleanup {
+		if err = r.Aborted(); err != nil && !s.Options.Cleanup {
 			break
 		}
 		if r.replaced(ctx) { // it slept since the step before
@@ -384,7 +385,7 @@ func watch(ctx context.Context, cancel context.CancelCauseFunc, r *Run, o StepOp
 		case <-ctx.Done():
 			return
 		case <-aborted:
-			cancel(r.abortError())
+			cancel(r.Aborted())
 			return
 		case <-tick:
 			if quiet := time.Since(p.started) - time.Duration(p.beat.Load()); quiet > o.Stall {
