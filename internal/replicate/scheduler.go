@@ -197,8 +197,11 @@ func (s *Scheduler) Resume(group string) error {
 	if err != nil {
 		return err
 	}
-	if j.paused {
-		j.paused = false
+	if !j.paused {
+		return nil
+	}
+	j.paused = false
+	if j.cancel == nil {
 		j.status.NextDue = s.cfg.Now()
 		s.setState(j, StateWaiting)
 		s.enqueue(j)
@@ -231,7 +234,6 @@ func (s *Scheduler) syncNow(ctx context.Context, group string, freeze bool) (Res
 	} else {
 		j.waiters = append(j.waiters, done)
 		j.status.NextDue = s.cfg.Now()
-		s.dequeue(j)
 		s.enqueue(j)
 	}
 	s.mu.Unlock()
@@ -490,8 +492,16 @@ func (s *Scheduler) told(j *job) {
 	}
 }
 
+// enqueue puts a group where it is due. One whose cycle runs is queued again when that ends.
 func (s *Scheduler) enqueue(j *job) {
-	heap.Push(&s.due, j)
+	switch {
+	case j.cancel != nil:
+		return
+	case j.index >= 0:
+		heap.Fix(&s.due, j.index)
+	default:
+		heap.Push(&s.due, j)
+	}
 	s.poke()
 }
 

@@ -103,6 +103,51 @@ func TestSchedulerPauseResumeSync(t *testing.T) {
 	})
 }
 
+// TestSchedulerNeverTwiceAtOnce pauses and resumes a group whose cycle will not end, and one that was asked to sync.
+func TestSchedulerNeverTwiceAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := schedule(t, newRig(t, mem.New()), 5*time.Second)
+		defer w.stop()
+		gone, cancel := context.WithCancel(t.Context())
+		cancel()
+		end := make(chan struct{})
+		w.site.OnNext(fake.OpCapture, func() { <-end })
+		w.Add("shop", false)
+		synctest.Wait()
+		if err := w.Pause(gone, "shop"); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if err := w.Resume("shop"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		synctest.Wait()
+		if n := w.site.Calls(fake.OpCapture); n != 1 {
+			t.Fatalf("%d captures were begun while the first went on", n)
+		}
+		close(end)
+		time.Sleep(2 * time.Second)
+		synctest.Wait()
+		if st := w.status(t); st.Failures != 0 || st.KnownGood.IsZero() {
+			t.Errorf("%+v", st)
+		}
+		if err := w.Pause(t.Context(), "shop"); err != nil {
+			t.Fatal(err)
+		}
+		before := w.site.Calls(fake.OpCapture)
+		if _, err := w.SyncNow(gone, "shop"); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+		if err := w.Resume("shop"); err != nil {
+			t.Fatal(err)
+		}
+		synctest.Wait()
+		if n := w.site.Calls(fake.OpCapture) - before; n != 1 {
+			t.Errorf("%d cycles were run at once", n)
+		}
+	})
+}
+
 func TestSchedulerRetriesWithBackoff(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := schedule(t, newRig(t, mem.New()), time.Minute)
