@@ -138,7 +138,7 @@ func runOf(f runStarter) func(context.Context, *client.Client, *world, *group, w
 }
 
 func failover(kind string, chosen bool) func(context.Context, *client.Client, *world, *group, wire.Status, Step) (string, error) {
-	return func(ctx context.Context, c *client.Client, w *world, g *group, _ wire.Status, s Step) (string, error) {
+	return func(ctx context.Context, c *client.Client, w *world, g *group, st wire.Status, s Step) (string, error) {
 		f := wire.Failover{Kind: kind, Plan: s.planOf(g)}
 		var point dr.RecoveryPoint
 		if chosen {
@@ -152,7 +152,10 @@ func failover(kind string, chosen bool) func(context.Context, *client.Client, *w
 			f.Point = point.ID
 		}
 		w.mu.Lock()
-		g.wants = wants{floor: g.floor, planned: kind == "planned"}
+		if state := dr.State(st.State); state != dr.StateFailedOver && state != dr.StateFailoverFailed {
+			g.newest = g.floor
+		}
+		g.wants = wants{floor: g.newest, planned: kind == "planned"}
 		if n, ok := g.captured[point.Time.UnixNano()]; chosen && ok {
 			g.wants = wants{exact: n, known: true}
 		}

@@ -53,6 +53,9 @@ type group struct {
 	captured map[int64]*write // by the time of the capture, in nanoseconds
 	// floor is what any recovery of the newest point must hold: it was acknowledged before a copy that succeeded began.
 	floor *write
+	// newest is the floor from before the group was failed over, perhaps to an older point: while that is not committed the
+	// newest point is still one of the former site's.
+	newest *write
 	// wants is what a run that was asked for must recover.
 	wants wants
 	epoch uint64

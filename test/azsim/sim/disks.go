@@ -8,16 +8,17 @@ import (
 
 // Kinds of resource that do more than being there.
 const (
-	kindDisk        = "microsoft.compute/disks"
-	kindSnapshot    = "microsoft.compute/snapshots"
-	kindVM          = "microsoft.compute/virtualmachines"
-	kindExtension   = "microsoft.compute/virtualmachines/extensions"
-	kindNIC         = "microsoft.network/networkinterfaces"
-	kindVNet        = "microsoft.network/virtualnetworks"
-	kindSubnet      = "microsoft.network/virtualnetworks/subnets"
-	kindPublicIP    = "microsoft.network/publicipaddresses"
-	kindNSG         = "microsoft.network/networksecuritygroups"
-	kindAssociation = "microsoft.insights/datacollectionruleassociations"
+	kindDisk            = "microsoft.compute/disks"
+	kindSnapshot        = "microsoft.compute/snapshots"
+	kindVM              = "microsoft.compute/virtualmachines"
+	kindExtension       = "microsoft.compute/virtualmachines/extensions"
+	kindAvailabilitySet = "microsoft.compute/availabilitysets"
+	kindNIC             = "microsoft.network/networkinterfaces"
+	kindVNet            = "microsoft.network/virtualnetworks"
+	kindSubnet          = "microsoft.network/virtualnetworks/subnets"
+	kindPublicIP        = "microsoft.network/publicipaddresses"
+	kindNSG             = "microsoft.network/networksecuritygroups"
+	kindAssociation     = "microsoft.insights/datacollectionruleassociations"
 )
 
 const gib = 1 << 30

@@ -51,7 +51,10 @@ func (s *Sim) put(r *http.Request, t target, body doc) answer {
 		next["location"] = region
 	}
 	status := http.StatusOK
-	if old == nil {
+	switch {
+	case t.kind == kindDisk || t.kind == kindSnapshot:
+		status = http.StatusAccepted
+	case old == nil && t.kind != kindAvailabilitySet:
 		status = http.StatusCreated
 	}
 	s.assign(res, old)
