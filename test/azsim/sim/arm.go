@@ -220,9 +220,30 @@ func (s *Sim) get(r *http.Request, t target) answer {
 		if t.kind == "microsoft.resources/resourcegroups" {
 			return answer{err: refusal(http.StatusNotFound, "ResourceGroupNotFound", "Resource group '%s' could not be found.", t.name)}
 		}
+		if inner := s.inner(t.id); inner != nil {
+			return answer{status: http.StatusOK, body: inner}
+		}
 		return answer{err: notFound(t.id)}
 	}
 	return answer{status: http.StatusOK, body: s.view(res, strings.Contains(strings.ToLower(r.URL.Query().Get("$expand")), "instanceview"))}
+}
+
+// inner is a part of a resource that can be asked for on its own; nil when there is none.
+func (s *Sim) inner(id string) any {
+	parts := strings.Split(id, "/")
+	if len(parts) < 3 {
+		return nil
+	}
+	of := s.find(strings.Join(parts[:len(parts)-2], "/"))
+	if of == nil || of.kind != kindNIC || !strings.EqualFold(parts[len(parts)-2], "ipConfigurations") {
+		return nil
+	}
+	for _, c := range of.doc.list("properties.ipConfigurations") {
+		if strings.EqualFold(c.text("name"), parts[len(parts)-1]) {
+			return c
+		}
+	}
+	return nil
 }
 
 // pageSize is how many resources one page of a list holds.

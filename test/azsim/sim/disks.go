@@ -133,6 +133,9 @@ func (s *Sim) putSnapshot(res, old *resource) *armError {
 		}
 		return nil
 	}
+	if d.text("properties.creationData.createOption") == "Empty" {
+		return s.putDisk(res, nil)
+	}
 	from := s.find(d.text("properties.creationData.sourceResourceId"))
 	if from == nil || s.blobOf(from.id) == nil {
 		return refusal(http.StatusNotFound, "ResourceNotFound", "The source of '%s' was not found.", res.name)

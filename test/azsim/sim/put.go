@@ -160,6 +160,9 @@ func (s *Sim) locked(id string) *armError {
 	return nil
 }
 
+// atOnce are kinds whose deletion is no long operation.
+var atOnce = map[string]bool{kindAvailabilitySet: true, "microsoft.compute/proximityplacementgroups": true, "microsoft.compute/sshpublickeys": true}
+
 // delete removes a resource and what is below it.
 func (s *Sim) delete(t target) answer {
 	res := s.find(t.id)
@@ -189,7 +192,7 @@ func (s *Sim) delete(t target) answer {
 	if e != nil {
 		return answer{err: e}
 	}
-	if t.kind == kindAssociation || t.kind == "microsoft.authorization/locks" || strings.HasPrefix(t.kind, "microsoft.authorization/roleassignments") {
+	if atOnce[t.kind] || strings.HasPrefix(t.kind, "microsoft.authorization/") || strings.HasPrefix(t.kind, "microsoft.insights/") {
 		delete(s.resources, key)
 		return answer{status: http.StatusOK, body: s.view(res, false)}
 	}
