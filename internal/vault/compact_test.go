@@ -90,6 +90,15 @@ func TestRetention(t *testing.T) {
 			}) {
 				t.Fatalf("points after %v\nwant %v", ids(after), ids(want))
 			}
+			// What was dropped is not there any more, although newer points may still be made of it: it is not damaged.
+			for _, p := range before {
+				if slices.Contains(ids(after), p.ID) {
+					continue
+				}
+				if _, err := v.OpenPoint(t.Context(), "shop", p.ID); dr.KindOf(err) != dr.KindNotFound {
+					t.Fatalf("open point %s, which retention dropped: %v", p.ID, err)
+				}
+			}
 			w.verify(t, v, "shop", last)
 		}
 	}

@@ -295,8 +295,13 @@ func (w *view) info(p dr.Position) dr.RecoveryPoint {
 
 // find returns the position with an ID. A position that cannot be opened is dr.KindCorrupt, saying what spoils it.
 func (w *view) find(id string) (dr.Position, error) {
+	none := dr.WithHint(fmt.Errorf("group %s has no point %s", w.group, id), dr.KindNotFound, "`understudy points list` shows them")
 	for _, p := range w.position {
-		if p.ID() == id && !w.retired[id] {
+		switch {
+		case p.ID() != id:
+		case w.retired[id]: // what ends there is part of newer points
+			return dr.Position{}, none
+		default:
 			return p, nil
 		}
 	}
@@ -310,7 +315,7 @@ func (w *view) find(id string) (dr.Position, error) {
 			return dr.Position{}, corrupt(fmt.Errorf("point %s of group %s cannot be opened: %w", id, w.group, w.missing(o)))
 		}
 	}
-	return dr.Position{}, dr.WithHint(fmt.Errorf("group %s has no point %s", w.group, id), dr.KindNotFound, "`understudy points list` shows them")
+	return dr.Position{}, none
 }
 
 // gap returns the position that an object which cannot be opened goes back to and that no object ends at.
