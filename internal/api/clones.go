@@ -32,7 +32,7 @@ func (s *server) clones(a huma.API) {
 		return func(ctx context.Context, in *request[wire.Clone]) (*body[wire.Run], error) {
 			c := in.Body
 			r, err := s.backend.Copy(ctx, kind, recovery.CloneSpec{Machine: c.Machine, Site: c.Site, Group: c.Group, Point: c.Point, To: c.To, As: c.As,
-				CPUs: c.CPUs, MemoryMiB: c.MemoryMiB, Format: c.Format, Sizes: c.Sizes, Networks: c.Networks, Start: c.Start}, caller(ctx))
+				CPUs: c.CPUs, MemoryMiB: c.MemoryMiB, Format: c.Format, Sizes: c.Sizes, Networks: c.Networks, Set: c.Set, Verify: c.Verify, Start: c.Start}, caller(ctx))
 			return &body[wire.Run]{fromRun(r, nil)}, fail(err)
 		}
 	}

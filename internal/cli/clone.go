@@ -23,19 +23,21 @@ type copyFlags struct {
 	memory   string
 	sizes    []string
 	networks []string
+	set      []string
 	wait     waitFlags
 }
 
 func (f *copyFlags) add(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringVar(&f.c.Site, "site", "", "site of the machine")
-	flags.StringVar(&f.c.To, "to", "", "site for the copy (default: the same)")
+	flags.StringVar(&f.c.To, "to", "", "site for the copy, by name or as PROVIDER:REGION (default: the same)")
 	flags.StringVar(&f.c.As, "as", "", "name of the copy (default: the same)")
 	flags.IntVar(&f.c.CPUs, "cpus", 0, "processors (default: as it has)")
 	flags.StringVar(&f.memory, "memory", "", "memory, such as 2GiB (default: as it has)")
 	flags.StringVar(&f.c.Format, "format", "", "format of its disks: raw or qcow2 (default: the site's)")
 	flags.StringArrayVar(&f.sizes, "size", nil, "grow a disk: DISK=SIZE, such as data=20GiB; may be given again")
 	flags.StringArrayVar(&f.networks, "network", nil, "put it into another network: OLD=NEW; may be given again")
+	flags.StringArrayVar(&f.set, "set", nil, "set what only the site understands: KEY=VALUE, disk/NAME/KEY=VALUE or nic/NUMBER/KEY=VALUE; may be given again")
 	f.wait.add(cmd)
 }
 
@@ -66,6 +68,16 @@ func (f *copyFlags) request(machine string) (wire.Clone, error) {
 			c.Sizes = map[string]int64{}
 		}
 		c.Sizes[disk] = n
+	}
+	for _, s := range f.set {
+		key, value, ok := strings.Cut(s, "=")
+		if !ok || key == "" {
+			return c, invalid("write, for example, --set azure.size=Standard_D4s_v5 or --set 'disk/*/azure.sku=Premium_LRS'", "setting %q is not of the form KEY=VALUE", s)
+		}
+		if c.Set == nil {
+			c.Set = map[string]string{}
+		}
+		c.Set[key] = value
 	}
 	for _, s := range f.networks {
 		from, to, ok := strings.Cut(s, "=")
@@ -104,21 +116,40 @@ func parseSize(s string) (int64, error) {
 
 func (a *App) cloneCommand() *cobra.Command {
 	var f copyFlags
+	var from string
 	cmd := &cobra.Command{
-		Use: "clone MACHINE {--site SITE | --group GROUP [--point POINT]} [--to SITE] [--as NAME]", Short: "Copy a machine, as it is now or as a recovery point has it",
+		Use: "clone MACHINE {--site SITE | --group GROUP [--point POINT] | --from SITE} [--to SITE] [--as NAME]", Short: "Copy a machine, as it is now or as a recovery point has it",
 		Long: `Copy a machine, hot or stopped, within a site or to another, from the machine itself or from any recovery point of its group.
 The machine goes on meanwhile. All disks of the copy are of one instant, and are compared with their source by digest at the end.
 A machine that is replicated is copied from a recovery point made for it now, so that its replication does not wait.
+
+Between sites of one cloud, and within one, the cloud copies the disks itself, from snapshots of them all, which are removed at
+the end; then --verify compares what they hold, which reads all of it on both sides.
 
 A copy goes on after a crash of the controller. One that failed is kept for 7 days: understudy run resume RUN; or give it up:
 understudy run cancel RUN. The copy gets new MAC addresses and host ports, so that it can live beside the machine.`,
 		Example: `  understudy clone shop-db --site east --as shop-db-lab --network lan=lab --start
   understudy clone shop-db --group shop --point "2026-11-20 14:00" --to west --as shop-db-friday
-  understudy clone shop-db --site east --to west --format raw --size data=20GiB --cpus 4 --memory 2GiB`,
-		Args: cobra.ExactArgs(1),
+  understudy clone shop-db --site east --to west --format raw --size data=20GiB --cpus 4 --memory 2GiB
+  understudy clone --from azure:francecentral/MASTER --to azure:brazilsouth --network lan/default=lan/default
+  understudy clone MASTER --site paris --as MASTER-lab --set azure.size=Standard_D2s_v5 --set azure.zone=2 --set 'disk/*/azure.sku=StandardSSD_LRS'`,
+		Args: cobra.RangeArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if err := oneOf(cmd, true, "site", "group"); err != nil {
+			if err := oneOf(cmd, true, "site", "group", "from"); err != nil {
 				return err
+			}
+			if from != "" {
+				i := strings.LastIndexByte(from, '/')
+				if i < 0 && len(args) == 0 || i >= 0 && len(args) == 1 {
+					return usage(cmd, errors.New("name the machine once: --from SITE/MACHINE, or as the argument"))
+				}
+				if i >= 0 {
+					args, from = []string{from[i+1:]}, from[:i]
+				}
+				f.c.Site = from
+			}
+			if len(args) == 0 {
+				return usage(cmd, errors.New("name the machine to copy"))
 			}
 			if f.c.Point != "" && f.c.Group == "" {
 				return usage(cmd, errors.New("--point needs --group"))
@@ -129,7 +160,9 @@ understudy run cancel RUN. The copy gets new MAC addresses and host ports, so th
 	f.add(cmd)
 	cmd.Flags().StringVar(&f.c.Group, "group", "", "group of the recovery point")
 	cmd.Flags().StringVar(&f.c.Point, "point", "", "recovery point: latest (the default), an ID, a name or a time")
+	cmd.Flags().StringVar(&from, "from", "", "where the machine is: SITE/MACHINE, or PROVIDER:REGION/MACHINE")
 	cmd.Flags().BoolVar(&f.c.Start, "start", false, "start the copy")
+	cmd.Flags().BoolVar(&f.c.Verify, "verify", false, "compare digests also when the cloud copies the disks itself")
 	return cmd
 }
 
@@ -165,6 +198,11 @@ func (a *App) copyMachine(cmd *cobra.Command, machine string, f *copyFlags, begi
 	api, err := a.client()
 	if err != nil {
 		return err
+	}
+	for _, name := range []*string{&c.Site, &c.To} {
+		if *name, err = siteAt(cmd.Context(), api, *name); err != nil {
+			return err
+		}
 	}
 	run, err := begin(api, cmd.Context(), c)
 	if err != nil {
@@ -229,7 +267,16 @@ func (a *App) printCopy(r wire.Run) {
 	}
 	number := func(name string) float64 { n, _ := res[name].(float64); return n }
 	text := func(name string) string { s, _ := res[name].(string); return s }
-	if took := number("copying"); took > 0 && r.State == "succeeded" {
+	if took := number("copying"); res["direct"] == true && r.State == "succeeded" {
+		compared := "digests agree"
+		if disks, _ := res["disks"].([]any); len(disks) > 0 {
+			if d, _ := disks[0].(map[string]any); d["content"] == nil {
+				compared = "not compared (--verify)"
+			}
+		}
+		a.Line("the cloud copied disks of %s in %s: %s/s of disk; %s", out.Bytes(int64(number("size"))), out.Seconds(took), rate(number("size")/max(took, 1e-3)), compared)
+		a.Line("published elsewhere: restore at %s/s; 127 GB + 1 TB of disk in 49 minutes, %s/s", rate(publishedRestore), rate(publishedCopy))
+	} else if took > 0 && r.State == "succeeded" {
 		a.Line("copied disks of %s, holding %s of data, in %s: %s/s of disk, %s/s of data; digests agree",
 			out.Bytes(int64(number("size"))), out.Bytes(int64(number("bytes"))), out.Seconds(took), rate(number("size")/took), rate(number("bytes")/took))
 		a.Line("published elsewhere: restore at %s/s; 127 GB + 1 TB of disk in 49 minutes, %s/s", rate(publishedRestore), rate(publishedCopy))

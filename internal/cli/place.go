@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"understudy/internal/api/client"
 	"understudy/internal/dr"
 	"understudy/internal/keyring"
 	"understudy/internal/registry"
@@ -64,4 +65,30 @@ func (a *App) place(ctx context.Context, f vaultFlags) (keyring.Place, error) {
 			dr.KindOf(err), "for a new folder write ./"+f.vault)
 	}
 	return keyring.Place{}, err
+}
+
+// siteAt resolves PROVIDER:REGION to the name of the site there; anything else is a name already.
+func siteAt(ctx context.Context, api *client.Client, name string) (string, error) {
+	provider, region, ok := strings.Cut(name, ":")
+	if !ok {
+		return name, nil
+	}
+	sites, err := api.Sites(ctx)
+	if err != nil {
+		return "", fmt.Errorf("find the site at %s: %w", name, err)
+	}
+	var found []string
+	for _, s := range sites {
+		if s.Provider == provider && strings.EqualFold(strings.ReplaceAll(s.Config["location"], " ", ""), strings.ReplaceAll(region, " ", "")) {
+			found = append(found, s.Name)
+		}
+	}
+	switch len(found) {
+	case 1:
+		return found[0], nil
+	case 0:
+		return "", dr.WithHint(fmt.Errorf("no site of provider %s is in region %s", provider, region), dr.KindNotFound,
+			fmt.Sprintf("understudy site list; add one: understudy site add NAME --provider %s --set location=%s ...", provider, region))
+	}
+	return "", invalid("give the name of one instead", "%d sites are at %s: %s", len(found), name, strings.Join(found, ", "))
 }

@@ -330,7 +330,10 @@ func (c *Controller) setPaused(ctx context.Context, group string, paused bool) e
 		return err
 	}
 	if g.Paused == paused {
-		return nil
+		p, err := c.store.Protection(ctx, group)
+		if err != nil || replicates(p.State) || p.State == dr.StatePaused || p.State == dr.StateSeedingPaused {
+			return err
+		}
 	}
 	op := dr.OpResume
 	if paused {

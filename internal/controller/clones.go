@@ -14,9 +14,16 @@ import (
 const grantsShown = 1000
 
 // Copy begins a clone or a move. A machine that is replicated is cloned from a recovery point made for it now, so that its
-// replication need not wait for the end of the copy.
+// replication need not wait for the end of the copy; a cloud that copies disks itself does not touch replication.
 func (c *Controller) Copy(ctx context.Context, kind string, spec recovery.CloneSpec, by string) (store.Run, error) {
-	if kind == recovery.KindClone && spec.Site != "" && spec.Group == "" {
+	direct := false
+	if kind == recovery.KindClone && spec.Site != "" {
+		var err error
+		if direct, err = c.recovery.CopiesDirectly(ctx, kind, spec); err != nil {
+			return store.Run{}, err
+		}
+	}
+	if kind == recovery.KindClone && spec.Site != "" && spec.Group == "" && !direct {
 		group, err := c.replicating(ctx, spec.Site, spec.Machine)
 		if err != nil {
 			return store.Run{}, err

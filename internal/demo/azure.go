@@ -435,7 +435,7 @@ func (d *demo) splitBrain(ctx context.Context) error {
 func (d *demo) cloneAzure(ctx context.Context, c *cloud) error {
 	d.act("shop-db is cloned from france to brazil, while keys expire")
 	began := time.Now()
-	run, err := d.client.Clone(ctx, wire.Clone{Machine: dbName, Site: france, To: brazil, As: "shop-db-copy"})
+	run, err := d.client.Clone(ctx, wire.Clone{Machine: dbName, Site: france, To: brazil, As: "shop-db-copy", Verify: true})
 	if err != nil {
 		return err
 	}

@@ -44,12 +44,17 @@ type CloneSpec struct {
 	Sizes     map[string]int64  `json:"sizes,omitempty"`     // bytes, by disk; disks only grow
 	Networks  map[string]string `json:"networks,omitempty"`  // the network that stands for another
 	Start     bool              `json:"start,omitempty"`     // start it at the end; a move always starts what ran
+	Verify    bool              `json:"verify,omitempty"`    // compare also what the cloud copied itself; other copies always are
+	// Set are attributes that only the site understands: KEY of the machine, disk/NAME/KEY, nic/NUMBER/KEY; NAME and NUMBER
+	// may be "*" for all.
+	Set map[string]string `json:"set,omitempty"`
 
 	// Origin is the first run for this copy: the one that what it made belongs to. Made is what that run was to make.
 	Origin string      `json:"origin,omitempty"`
 	Made   *dr.Machine `json:"made,omitempty"`
-	Agent  bool        `json:"agent,omitempty"` // the machine has a guest agent, which can freeze file systems
-	Ran    bool        `json:"ran,omitempty"`   // the machine ran when the move was asked for
+	Agent  bool        `json:"agent,omitempty"`  // the machine has a guest agent, which can freeze file systems
+	Ran    bool        `json:"ran,omitempty"`    // the machine ran when the move was asked for
+	Direct bool        `json:"direct,omitempty"` // the cloud copies the disks itself
 }
 
 // from says where the copy is from, for people.
@@ -81,7 +86,9 @@ type CloneResult struct {
 	Took    Seconds        `json:"took,omitempty"`    // copying, and comparing digests
 	Copying Seconds        `json:"copying,omitempty"` // copying alone
 	Started time.Time      `json:"started,omitzero"`
-	Made    *dr.Machine    `json:"made,omitempty"` // what the machine was made from
+	Direct  bool           `json:"direct,omitempty"` // the cloud copied the disks itself; they have digests when they were compared
+	Skew    Seconds        `json:"skew,omitempty"`   // between the snapshots of its disks
+	Made    *dr.Machine    `json:"made,omitempty"`   // what the machine was made from
 
 	// Of a move.
 	Stopped   time.Time `json:"stopped,omitzero"` // when the source was down
@@ -99,6 +106,7 @@ type CopiedDisk struct {
 	Read    int64           `json:"read"`
 	Written int64           `json:"written"`
 	Digest  transfer.Digest `json:"digest"`
+	Content string          `json:"content,omitempty"` // the digest that a cloud's own copy was compared by
 }
 
 func (r *Recovery) cloneKind() kind {
@@ -136,10 +144,15 @@ func (r *Recovery) prepareClone(ctx context.Context, q Request, p *Input, _ stor
 	}
 	c.As = cmp.Or(c.As, c.Machine)
 	p.Target = c.To
-	if _, err := c.shape(m); err != nil {
+	made, err := c.shape(m)
+	if err != nil {
 		return nil, err
 	}
-	return nil, r.vacantFor(ctx, &c)
+	if err := r.vacantFor(ctx, &c, made); err != nil {
+		return nil, err
+	}
+	c.Direct, err = r.CopiesDirectly(ctx, q.Kind, c)
+	return nil, err
 }
 
 // lookAt describes the machine to copy. Of a recovery point it fixes which one.
@@ -180,13 +193,21 @@ func (r *Recovery) lookAt(ctx context.Context, c *CloneSpec) (dr.Machine, error)
 }
 
 // vacantFor refuses a target where the copy cannot be made.
-func (r *Recovery) vacantFor(ctx context.Context, c *CloneSpec) error {
+func (r *Recovery) vacantFor(ctx context.Context, c *CloneSpec, m dr.Machine) error {
 	d, err := r.o.Sites(ctx, c.To)
 	if err != nil {
 		return err
 	}
 	if _, ok := d.(site.DiskOpener); !ok {
 		return dr.WithHint(fmt.Errorf("site %s runs no machines, so none can be copied there", c.To), dr.KindInvalid, "give another --to")
+	}
+	q := site.ProvisionRequest{Machine: m, Owner: c.Origin, Set: c.machineSet()}
+	if checker, ok := d.(site.Checker); ok {
+		if err := checker.Check(q); err != nil {
+			return fmt.Errorf("copy %s to %s: %w", c.Machine, c.To, err)
+		}
+	} else if len(q.Set) > 0 {
+		return dr.WithHint(fmt.Errorf("machines of site %s have no attributes that can be set", c.To), dr.KindInvalid, "leave --set out")
 	}
 	list, err := d.Machines(ctx)
 	if err != nil {
@@ -235,7 +256,7 @@ func (c *CloneSpec) shape(m dr.Machine) (dr.Machine, error) {
 		n := &m.NICs[i]
 		n.Network = cmp.Or(c.Networks[n.Network], n.Network)
 	}
-	return m, nil
+	return m, c.attributes(&m)
 }
 
 // apart makes a machine fit to live beside the one that it is a copy of.
@@ -259,33 +280,29 @@ func (r *Recovery) clone(run *engine.Run, p Input) (*Result, error) {
 }
 
 func (r *Recovery) cloneSteps(run *engine.Run, p Input, res *CloneResult) error {
-	m, err := r.make(run, p, apart)
+	create := r.make
+	if p.Clone.Direct {
+		create = func(run *engine.Run, p Input, fit func(dr.Machine) dr.Machine) (dr.Machine, error) {
+			return r.copyDirectly(run, p, fit, res)
+		}
+	}
+	m, err := create(run, p, apart)
 	if err != nil {
 		return err
 	}
-	res.Made = &m
-	if err := r.copyDisks(run, p, m, "", res); err != nil {
-		return err
+	if res.Made = &m; !p.Clone.Direct {
+		err = r.copyDisks(run, p, m, "", res)
 	}
-	if p.Clone.Start {
-		return r.startCopy(run, p, res)
+	if err == nil && p.Clone.Start {
+		err = r.startCopy(run, p, res)
 	}
-	return nil
+	return err
 }
 
 // make creates the machine that the copy goes to, with empty disks.
 func (r *Recovery) make(run *engine.Run, p Input, fit func(dr.Machine) dr.Machine) (dr.Machine, error) {
 	c := p.Clone
-	m, err := engine.Do(run, engine.Step[dr.Machine]{Name: "look", Title: fmt.Sprintf("look at %s", c.about()),
-		Options: engine.StepOptions{Timeout: vaultTimeout, Retries: 3},
-		Do: func(ctx context.Context, _ *engine.Progress) (dr.Machine, error) {
-			m, err := r.lookAt(ctx, c)
-			if err != nil || c.Made != nil {
-				return *cmp.Or(c.Made, &m), err
-			}
-			m, err = c.shape(m)
-			return fit(m), err
-		}})
+	m, err := r.source(run, p, fit)
 	if err != nil {
 		return m, err
 	}
@@ -295,8 +312,23 @@ func (r *Recovery) make(run *engine.Run, p Input, fit func(dr.Machine) dr.Machin
 			if err != nil {
 				return err
 			}
-			return d.Provision(ctx, site.ProvisionRequest{Machine: m, Owner: c.Origin})
+			return d.Provision(ctx, site.ProvisionRequest{Machine: m, Owner: c.Origin, Set: c.machineSet()})
 		})
+}
+
+// source describes the machine to make.
+func (r *Recovery) source(run *engine.Run, p Input, fit func(dr.Machine) dr.Machine) (dr.Machine, error) {
+	c := p.Clone
+	return engine.Do(run, engine.Step[dr.Machine]{Name: "look", Title: fmt.Sprintf("look at %s", c.about()),
+		Options: engine.StepOptions{Timeout: vaultTimeout, Retries: 3},
+		Do: func(ctx context.Context, _ *engine.Progress) (dr.Machine, error) {
+			m, err := r.lookAt(ctx, c)
+			if err != nil || c.Made != nil {
+				return *cmp.Or(c.Made, &m), err
+			}
+			m, err = c.shape(m)
+			return fit(m), err
+		}})
 }
 
 func (r *Recovery) startCopy(run *engine.Run, p Input, res *CloneResult) (err error) {
@@ -333,7 +365,7 @@ func (r *Recovery) endCopy(run *engine.Run, p Input, err error) error {
 		return action(run, "tidy", "remove journals and change tracking of the copy", engine.StepOptions{Timeout: deleteTimeout, Retries: 3, Cleanup: true},
 			func(ctx context.Context, _ *engine.Progress) error {
 				r.forgetCaptures(ctx, p.Clone)
-				return os.RemoveAll(r.o.copyDir(p.Clone.Origin))
+				return errors.Join(r.endDirect(ctx, p.Clone), os.RemoveAll(r.o.copyDir(p.Clone.Origin)))
 			})
 	default:
 		r.forgetCaptures(context.Background(), p.Clone)
@@ -367,7 +399,7 @@ func (r *Recovery) discard(ctx context.Context, c *CloneSpec) error {
 		}
 	}
 	r.forgetCaptures(ctx, c)
-	return os.RemoveAll(r.o.copyDir(c.Origin))
+	return errors.Join(r.endDirect(ctx, c), os.RemoveAll(r.o.copyDir(c.Origin)))
 }
 
 // forgetCaptures ends the change tracking that a controller which died in the middle left at the source. Nothing depends

@@ -89,6 +89,13 @@ func (r *Recovery) Sweep(ctx context.Context) error {
 		if c.dead {
 			errs = append(errs, r.sweepOrigin(ctx, c.spec))
 		}
+		if (c.dead || c.done) && c.spec.Direct && r.o.Now().Sub(c.ended) < sweptAgain {
+			switch err := r.endDirect(ctx, c.spec); dr.KindOf(err) {
+			case dr.KindUnavailable, dr.KindNotFound, dr.KindConflict: // it is swept when both sites are there
+			default:
+				errs = append(errs, err)
+			}
+		}
 	}
 	entries, err := os.ReadDir(r.o.copiesDir())
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -130,10 +137,15 @@ func (r *Recovery) sweepOrigin(ctx context.Context, c *CloneSpec) error {
 
 // A copyState is what became of the copies of an origin.
 type copyState struct {
-	spec *CloneSpec
-	done bool // there is a copy that succeeded
-	dead bool // nobody goes on with it
+	spec  *CloneSpec
+	done  bool      // there is a copy that succeeded
+	ended time.Time // when the newest of its runs did
+	dead  bool      // nobody goes on with it
 }
+
+// sweptAgain is for how long after its end a copy that a cloud made is looked at again: a request of a controller that died
+// may have been carried out after what it left was removed.
+const sweptAgain = resumable + 24*time.Hour
 
 // sweptRuns bounds how many runs are looked at.
 const sweptRuns = 100000
@@ -152,7 +164,7 @@ func (r *Recovery) copyRuns(ctx context.Context) (map[string]copyState, error) {
 				return nil, fmt.Errorf("read input of run %s: %w", run.ID, err)
 			}
 			s, known := out[p.Clone.Origin]
-			now := copyState{spec: p.Clone, done: run.State == store.RunSucceeded}
+			now := copyState{spec: p.Clone, done: run.State == store.RunSucceeded, ended: run.Ended}
 			switch run.State {
 			case store.RunCancelled:
 				now.dead = true
@@ -165,7 +177,7 @@ func (r *Recovery) copyRuns(ctx context.Context) (map[string]copyState, error) {
 				out[p.Clone.Origin] = now
 			case !run.State.Ended() || now.done:
 				// An older one that lives outweighs whatever a newer one says.
-				out[p.Clone.Origin] = copyState{spec: s.spec, done: s.done || now.done}
+				out[p.Clone.Origin] = copyState{spec: s.spec, done: s.done || now.done, ended: s.ended}
 			}
 		}
 	}

@@ -131,6 +131,9 @@ type ProvisionRequest struct {
 	Isolation string
 	// Owner tags what is created, so that a sweeper can find it: the run's ID.
 	Owner string
+	// Set are attributes of the machine that were asked for by name: they win over the site's settings, and over what the
+	// machine had where it was. A site refuses those that it does not know with dr.KindInvalid.
+	Set map[string]string
 }
 
 // PowerAction is a request to change a machine's power state.

@@ -16,6 +16,8 @@ type Clone struct {
 	Format    string            `json:"format,omitempty" enum:"raw,qcow2" doc:"Of its disks"`
 	Sizes     map[string]int64  `json:"sizes,omitempty" doc:"Bytes by disk; disks only grow"`
 	Networks  map[string]string `json:"networks,omitempty" doc:"The network that stands for another"`
+	Set       map[string]string `json:"set,omitempty" doc:"Attributes that only the site understands: KEY of the machine, disk/NAME/KEY, nic/NUMBER/KEY"`
+	Verify    bool              `json:"verify,omitempty" doc:"Compare digests also when the cloud copies the disks itself; other copies always are compared"`
 	Start     bool              `json:"start,omitempty" doc:"Start the copy; one of a machine that is moved is started when the machine ran"`
 }
 

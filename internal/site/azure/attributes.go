@@ -27,3 +27,6 @@ const (
 	attrPrimary     = "azure.primary"
 	attrAccelerated = "azure.accelerated"
 )
+
+// settable are the attributes of a machine that can be asked for by name.
+var settable = []string{attrSize, attrZone, attrAvailability, attrIdentity, attrSecurity, attrLicense}

@@ -46,7 +46,7 @@ type Config struct {
 	CA        string // PEM file of certificates to trust beside the system's
 
 	Networks     map[string]string // subnet (VNET/SUBNET or its ID) that stands for a network; "" for the usual one
-	Size         string            // of machines that have none of Azure
+	Size         string            // of machines that have none of Azure; the smallest common one that is large enough when empty
 	Zone         string
 	Availability string // availability set
 	DiskSKU      string
@@ -91,7 +91,7 @@ func New(cfg Config) (*Site, error) {
 		cfg.Logger = slog.New(slog.DiscardHandler)
 	}
 	cfg.Poll = cmp.Or(cfg.Poll, 2*time.Second)
-	cfg.Size, cfg.DiskSKU, cfg.Reach = cmp.Or(cfg.Size, "Standard_D2s_v5"), cmp.Or(cfg.DiskSKU, "Premium_LRS"), cmp.Or(cfg.Reach, "private")
+	cfg.DiskSKU, cfg.Reach = cmp.Or(cfg.DiskSKU, "Premium_LRS"), cmp.Or(cfg.Reach, "private")
 	client, err := httpClient(cfg.CA)
 	if err != nil {
 		return nil, err

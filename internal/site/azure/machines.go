@@ -222,21 +222,6 @@ func first(list []string) string {
 	return list[0]
 }
 
-// shape guesses processors and memory from the name of a size, such as Standard_D4s_v5: 4 GiB for each processor.
-func shape(size string) (cpus, memoryMiB int) {
-	for part := range strings.SplitSeq(size, "_") {
-		digits := strings.TrimLeft(part, "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz")
-		n := 0
-		for n < len(digits) && digits[n] >= '0' && digits[n] <= '9' {
-			n++
-		}
-		if cpus, _ = strconv.Atoi(digits[:n]); cpus > 0 && digits != part {
-			return cpus, cpus * 4096
-		}
-	}
-	return 0, 0
-}
-
 // machine is a prepared machine as it was asked for.
 func (p prepared) machine() (m dr.Machine, err error) {
 	if err = json.Unmarshal(p.Request, &m); err != nil {

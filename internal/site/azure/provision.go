@@ -24,8 +24,18 @@ var nameRule = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,62}[A-Za-z0-9_]
 // Provision implements site.Driver: it makes disks and network interfaces. A machine of Azure runs from the moment that
 // it exists, so it is made when it is first started.
 func (s *Site) Provision(ctx context.Context, q site.ProvisionRequest) error {
-	m := q.Machine
-	fail := func(err error) error { return fmt.Errorf("create machine %s: %w", m.Name, err) }
+	return s.provision(ctx, q, func(ctx context.Context, name string, spec diskSpec) error {
+		return s.makeDisk(ctx, spec, q.Sources[name])
+	})
+}
+
+// provision makes a machine's disks by fill, one call for each at the same time. It is idempotent as fill is.
+func (s *Site) provision(ctx context.Context, q site.ProvisionRequest, fill func(ctx context.Context, name string, spec diskSpec) error) error {
+	fail := func(err error) error { return fmt.Errorf("create machine %s: %w", q.Machine.Name, err) }
+	m, err := s.placed(q.Machine, q.Set)
+	if err != nil {
+		return fail(err)
+	}
 	if err := s.provisionable(m); err != nil {
 		return fail(err)
 	}
@@ -62,11 +72,11 @@ func (s *Site) Provision(ctx context.Context, q site.ProvisionRequest) error {
 	g.SetLimit(4)
 	for _, d := range m.Disks {
 		g.Go(func() error {
-			spec := diskSpec{id: one.Disks[d.Name], size: d.Size, zone: s.zone(m), sku: cmp.Or(d.Attributes[attrSKU], s.cfg.DiskSKU), tags: with(tags, tagDisk, d.Name, tagSize, strconv.FormatInt(d.Size, 10))}
+			spec := diskSpec{id: one.Disks[d.Name], size: d.Size, zone: m.Attributes[attrZone], sku: cmp.Or(d.Attributes[attrSKU], s.cfg.DiskSKU), tags: with(tags, tagDisk, d.Name, tagSize, strconv.FormatInt(d.Size, 10))}
 			if d.Name == s.osDisk(m) {
 				spec.os, spec.generation = cmp.Or(m.Attributes[attrOS], "linux"), s.generation(m, d)
 			}
-			if err := s.makeDisk(gctx, spec, q.Sources[d.Name]); err != nil {
+			if err := fill(gctx, d.Name, spec); err != nil {
 				return fmt.Errorf("disk %s: %w", d.Name, err)
 			}
 			return nil
@@ -137,14 +147,63 @@ func (s *Site) diskName(machine, name, owner string) string {
 	return clip(machine+"-"+name, 56) + "-" + digest(machine+"\x00"+name+"\x00"+owner)
 }
 
-func (s *Site) zone(m dr.Machine) string { return cmp.Or(s.cfg.Zone, s.sameCloud(m, attrZone)) }
-
-// sameCloud is an attribute of a machine that counts only where the machine came from: zones and sets are of a region.
-func (s *Site) sameCloud(m dr.Machine, key string) string {
-	if sameRegion(m.Attributes[attrLocation], s.cfg.Location) {
-		return m.Attributes[key]
+// placed settles what a machine is to be here: what was asked for, else what the site is set to, else what it was where it
+// came from. Zones and availability sets are of a region.
+func (s *Site) placed(m dr.Machine, set map[string]string) (dr.Machine, error) {
+	m.Attributes = maps.Clone(m.Attributes)
+	if m.Attributes == nil {
+		m.Attributes = map[string]string{}
 	}
-	return ""
+	if _, asked := set[attrSize]; !asked {
+		m.Attributes[attrSize] = s.sizeFor(m)
+	}
+	for key, value := range set {
+		if !slices.Contains(settable, key) {
+			return m, dr.WithHint(fmt.Errorf("machines of Azure have no attribute %s", key), dr.KindInvalid, "what can be set: "+strings.Join(settable, ", "))
+		}
+		m.Attributes[key] = value
+	}
+	here := sameRegion(m.Attributes[attrLocation], s.cfg.Location)
+	for key, setting := range map[string]string{attrZone: s.cfg.Zone, attrAvailability: s.cfg.Availability} {
+		if _, asked := set[key]; asked {
+			continue
+		}
+		if !here {
+			delete(m.Attributes, key)
+		}
+		if setting != "" {
+			m.Attributes[key] = setting
+		}
+	}
+	m.CPUs, m.MemoryMiB = shape(m.Attributes[attrSize])
+	if m.Attributes[attrZone] == "" || m.Attributes[attrAvailability] == "" {
+		return m, nil
+	}
+	// A machine is in a zone or in a set: what was asked for wins, then what the site is set to.
+	_, zone := set[attrZone]
+	_, availability := set[attrAvailability]
+	if zone == availability {
+		zone, availability = s.cfg.Zone != "", s.cfg.Availability != ""
+	}
+	switch {
+	case zone && !availability:
+		delete(m.Attributes, attrAvailability)
+	case availability && !zone:
+		delete(m.Attributes, attrZone)
+	default:
+		return m, dr.WithHint(errors.New("a machine is in a zone or in an availability set, not in both"), dr.KindInvalid,
+			fmt.Sprintf("set one of them to nothing: --set %s= or --set %s=", attrZone, attrAvailability))
+	}
+	return m, nil
+}
+
+// Check implements site.Checker.
+func (s *Site) Check(q site.ProvisionRequest) error {
+	m, err := s.placed(q.Machine, q.Set)
+	if err == nil {
+		err = s.provisionable(m)
+	}
+	return err
 }
 
 // osDisk names the disk that a machine starts from: the first one where nothing else is said.
@@ -197,11 +256,11 @@ func (s *Site) vmBody(m dr.Machine, p prepared, nics []any, tags map[string]stri
 	}
 	storage["dataDisks"] = data
 	properties := map[string]any{
-		"hardwareProfile": map[string]any{"vmSize": cmp.Or(m.Attributes[attrSize], s.cfg.Size)}, "storageProfile": storage,
+		"hardwareProfile": map[string]any{"vmSize": m.Attributes[attrSize]}, "storageProfile": storage,
 		"networkProfile":     map[string]any{"networkInterfaces": nics},
 		"diagnosticsProfile": map[string]any{"bootDiagnostics": map[string]any{"enabled": true}},
 	}
-	if set := cmp.Or(s.cfg.Availability, s.sameCloud(m, attrAvailability)); set != "" {
+	if set := m.Attributes[attrAvailability]; set != "" {
 		if !strings.HasPrefix(set, "/") {
 			set = s.compute("availabilitySets", set)
 		}
@@ -219,7 +278,7 @@ func (s *Site) vmBody(m dr.Machine, p prepared, nics []any, tags map[string]stri
 	}
 	maps.Copy(all, tags)
 	out := map[string]any{"location": s.cfg.Location, "tags": all, "properties": properties}
-	if z := s.zone(m); z != "" {
+	if z := m.Attributes[attrZone]; z != "" {
 		out["zones"] = []string{z}
 	}
 	if id := m.Attributes[attrIdentity]; id != "" {
