@@ -26,6 +26,7 @@ import (
 type Backend interface {
 	LifeCycleBackend
 	CloneBackend
+	ExamineBackend
 	DrillBackend
 	MonitorBackend
 	PlanBackend
@@ -127,6 +128,7 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	s.plans(a)
 	s.extensions(a)
 	s.clones(a)
+	s.examinations(a)
 	return s.wrap(mux), a
 }
 

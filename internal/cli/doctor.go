@@ -45,31 +45,35 @@ func (a *App) doctorCommand() *cobra.Command {
 		Long: "Examine this machine, the controller and, with --vault, a vault. Exits with 8 when something fails; warnings do not count.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			list := a.examine(cmd.Context(), f)
-			style := func(f finding) out.StyleName {
-				return map[string]out.StyleName{"ok": out.Good, "warn": out.Warn, "fail": out.Bad, "skip": out.Dim}[f.Status]
-			}
-			err := out.List(a.Printer, list, func(f finding) string { return f.Check }, "",
-				out.Col("CHECK", func(f finding) string { return f.Check }),
-				out.Column[finding]{Title: "STATUS", Text: func(f finding) string { return f.Status }, Style: style},
-				out.Col("FOUND", func(f finding) string { return f.Message }))
-			failed := 0
-			for _, f := range list {
-				if f.Remedy != "" {
-					a.Line("%s: %s", f.Check, f.Remedy)
-				}
-				if f.Status == "fail" {
-					failed++
-				}
-			}
-			if err == nil && failed > 0 {
-				err = fmt.Errorf("doctor: %s %w", out.Plural(failed, "check"), out.ErrChecks)
-			}
-			return err
+			return a.printFindings("doctor", a.examine(cmd.Context(), f))
 		},
 	}
 	f.add(cmd, false)
 	return cmd
+}
+
+// printFindings prints what was found and what to do, and fails when a check did.
+func (a *App) printFindings(of string, list []finding) error {
+	style := func(f finding) out.StyleName {
+		return map[string]out.StyleName{"ok": out.Good, "warn": out.Warn, "fail": out.Bad, "skip": out.Dim}[f.Status]
+	}
+	err := out.List(a.Printer, list, func(f finding) string { return f.Check }, "",
+		out.Col("CHECK", func(f finding) string { return f.Check }),
+		out.Column[finding]{Title: "STATUS", Text: func(f finding) string { return f.Status }, Style: style},
+		out.Col("FOUND", func(f finding) string { return f.Message }))
+	failed := 0
+	for _, f := range list {
+		if f.Remedy != "" {
+			a.Line("%s: %s", f.Check, f.Remedy)
+		}
+		if f.Status == "fail" {
+			failed++
+		}
+	}
+	if err == nil && failed > 0 {
+		err = fmt.Errorf("%s: %s %w", of, out.Plural(failed, "check"), out.ErrChecks)
+	}
+	return err
 }
 
 func (a *App) examine(ctx context.Context, f vaultFlags) []finding {

@@ -16,7 +16,7 @@ import (
 
 func (a *App) siteCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "site", Aliases: []string{"sites"}, Short: "Sites: where machines run"}
-	cmd.AddCommand(a.siteAddCommand(), a.siteListCommand(), a.siteShowCommand(), a.siteRemoveCommand())
+	cmd.AddCommand(a.siteAddCommand(), a.siteListCommand(), a.siteShowCommand(), a.siteDoctorCommand(), a.siteSweepCommand(), a.siteRemoveCommand())
 	return cmd
 }
 

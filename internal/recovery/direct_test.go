@@ -81,7 +81,9 @@ func (c *cloud) left() int {
 func (w *world) clouds() (east, west *cloud) {
 	w.addPair(dr.PowerOn)
 	east, west = &cloud{Site: w.east, kept: map[string]bool{}}, &cloud{Site: w.west, kept: map[string]bool{}}
-	w.wrap = func(name string, _ site.Driver) site.Driver { return map[string]site.Driver{"east": east, "west": west}[name] }
+	w.wrap = func(name string, _ site.Driver) site.Driver {
+		return map[string]site.Driver{"east": east, "west": west}[name]
+	}
 	return east, west
 }
 

@@ -202,14 +202,14 @@ func explain(err error) error {
 		if err == nil || errors.As(err, &d) || errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {
 			return err
 		}
-		return dr.WithHint(err, dr.KindUnavailable, "see that Azure can be reached from here: understudy site doctor")
+		return dr.WithHint(err, dr.KindUnavailable, "see that Azure can be reached from here: understudy site doctor SITE")
 	}
 	text := fmt.Errorf("azure says %s: %s", cmp.Or(e.ErrorCode, fmt.Sprint(e.StatusCode)), message(e))
 	switch {
 	case e.StatusCode == http.StatusNotFound:
 		return dr.WithHint(text, dr.KindNotFound, "see that the resource group and the subscription are right")
 	case e.StatusCode == http.StatusUnauthorized || e.StatusCode == http.StatusForbidden:
-		return dr.WithHint(text, dr.KindInvalid, "give the identity the role that docs/azure.md prints")
+		return dr.WithHint(text, dr.KindInvalid, "see what is missing: understudy site doctor SITE")
 	case e.StatusCode == http.StatusTooManyRequests:
 		return dr.WithHint(text, dr.KindUnavailable, "Azure asks for patience: try again in some minutes")
 	case e.StatusCode >= 500:

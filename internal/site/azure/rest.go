@@ -40,6 +40,7 @@ func versions() map[string]string {
 		"microsoft.compute/snapshots":            "2023-10-02",
 		"microsoft.network":                      "2024-05-01",
 		"microsoft.authorization":                "2020-05-01",
+		"microsoft.authorization/permissions":    "2022-04-01",
 		"microsoft.insights":                     "2022-06-01",
 		"microsoft.update.admin":                 "2016-05-01",
 		"microsoft.infrastructureinsights.admin": "2016-05-01",

@@ -51,7 +51,7 @@ func notFound(id string) *armError {
 }
 
 // actions are what follows a resource's name for a GET.
-var getActions = map[string]bool{"instanceview": true, "permissions": true}
+var getActions = map[string]bool{"instanceview": true}
 
 // parse reads a path of Resource Manager.
 func parse(path string) (t target, ok bool) {
@@ -280,7 +280,15 @@ func (s *Sim) list(r *http.Request, t target) answer {
 			items = append(items, doc{"id": t.id + "/locations/" + name, "name": name, "displayName": name})
 		}
 	case "microsoft.authorization/permissions":
-		items = []any{doc{"actions": []any{"*"}, "notActions": []any{}}}
+		items = []any{doc{"actions": s.o.Actions, "notActions": s.o.NotActions}}
+	case "microsoft.compute/locations/usages":
+		used := 0
+		for _, g := range s.guests {
+			if g.allocated {
+				used += 2
+			}
+		}
+		items = []any{doc{"currentValue": used, "limit": s.o.Cores, "unit": "Count", "name": doc{"value": "cores", "localizedValue": "Total Regional vCPUs"}}}
 	}
 	out := doc{"value": items}
 	if next != "" {

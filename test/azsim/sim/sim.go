@@ -40,6 +40,9 @@ type Options struct {
 	Duration   time.Duration // of an operation, at least
 	RetryAfter time.Duration // what callers are told to wait; 5 ms when 0
 	CopyTime   time.Duration // of a copy to another region
+
+	Actions, NotActions []string // what is allowed to whom the permissions are asked for; everything when nil
+	Cores               int      // quota of processors in a region; 100 when 0
 	// HeartbeatEvery is the interval of a monitoring agent that works; 1 s when 0.
 	HeartbeatEvery time.Duration
 	// Console is what a machine wrote on its serial console, and RunCommand what a script in it does; nil for the usual.
@@ -102,6 +105,15 @@ func New(o Options) (*Sim, error) {
 	}
 	if o.Subscription == "" {
 		o.Subscription = DefaultSubscription
+	}
+	if o.Actions == nil {
+		o.Actions = []string{"*"}
+	}
+	if o.NotActions == nil {
+		o.NotActions = []string{}
+	}
+	if o.Cores == 0 {
+		o.Cores = 100
 	}
 	if o.Regions == nil {
 		o.Regions = []string{"francecentral", "brazilsouth", "westeurope"}
