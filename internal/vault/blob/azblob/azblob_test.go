@@ -30,6 +30,19 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+func TestNetwork(t *testing.T) {
+	server := need.Blob(t)
+	var n atomic.Int32
+	blobtest.RunNetwork(t, func(t testing.TB, w *blobtest.Network) blob.Store {
+		s, err := azblob.Open(t.Context(), azblob.Config{Account: server.User, Container: fmt.Sprintf("network-%d", n.Add(1)), Key: server.Secret,
+			Endpoint: "http://" + server.Address + "/" + server.User, Transport: w}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}
+
 func TestOpen(t *testing.T) {
 	server := need.Blob(t)
 	if _, err := open(t, server, "none", false); dr.KindOf(err) != dr.KindNotFound || dr.Hint(err) == "" {

@@ -223,28 +223,20 @@ func (s *Store) List(ctx context.Context, prefix string, fn func(blob.Info) erro
 	if err := blob.CheckPrefix(prefix); err != nil {
 		return err
 	}
-	token := ""
-	for {
-		page, err := s.core.ListObjectsV2(s.bucket, s.prefix+prefix, "", token, "", 1000)
-		if err == nil {
-			err = ctx.Err()
+	ctx, stop := context.WithCancel(ctx)
+	defer stop()
+	for o := range s.core.Client.ListObjects(ctx, s.bucket, minio.ListObjectsOptions{Prefix: s.prefix + prefix, Recursive: true}) {
+		if o.Err != nil {
+			return s.explain("list", prefix, o.Err)
 		}
-		if err != nil {
-			return s.explain("list", prefix, err)
+		if strings.HasSuffix(o.Key, "/") {
+			continue // a folder's mark, which is nobody's object
 		}
-		for _, o := range page.Contents {
-			if strings.HasSuffix(o.Key, "/") {
-				continue // a folder's mark, which is nobody's object
-			}
-			if err := fn(blob.Info{Name: strings.TrimPrefix(o.Key, s.prefix), Size: o.Size, Modified: o.LastModified}); err != nil {
-				return err
-			}
+		if err := fn(blob.Info{Name: strings.TrimPrefix(o.Key, s.prefix), Size: o.Size, Modified: o.LastModified}); err != nil {
+			return err
 		}
-		if !page.IsTruncated {
-			return nil
-		}
-		token = page.NextContinuationToken
 	}
+	return ctx.Err()
 }
 
 // Delete implements blob.Store.

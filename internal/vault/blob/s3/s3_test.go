@@ -31,6 +31,19 @@ func TestConformance(t *testing.T) {
 	})
 }
 
+func TestNetwork(t *testing.T) {
+	server := need.S3(t)
+	var n atomic.Int32
+	blobtest.RunNetwork(t, func(t testing.TB, w *blobtest.Network) blob.Store {
+		s, err := s3.Open(t.Context(), s3.Config{Bucket: fmt.Sprintf("network-%d", n.Add(1)), Endpoint: server.Address, Insecure: true, Region: "us-east-1",
+			Credentials: credentials.NewStaticV4(server.User, server.Secret, ""), Transport: w}, true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}
+
 func TestOpen(t *testing.T) {
 	server := need.S3(t)
 	if _, err := open(t, server, "none", false); dr.KindOf(err) != dr.KindNotFound || dr.Hint(err) == "" {
