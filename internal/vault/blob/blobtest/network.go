@@ -286,10 +286,13 @@ func testHangs(t *testing.T, s blob.Store, w *Network) {
 	began := time.Now()
 	var all sync.WaitGroup
 	for name, op := range map[string]func(ctx context.Context) error{
-		"create": func(ctx context.Context) error { _, err := s.Create(ctx, "a/new", strings.NewReader("new")); return err },
-		"read":   func(ctx context.Context) error { return s.ReadAt(ctx, "a/object", make([]byte, 2), 1) },
-		"list":   func(ctx context.Context) error { return s.List(ctx, "a/", func(blob.Info) error { return nil }) },
-		"get":    func(ctx context.Context) error { _, _, err := s.GetTagged(ctx, "a/owner"); return err },
+		"create": func(ctx context.Context) error {
+			_, err := s.Create(ctx, "a/new", strings.NewReader("new"))
+			return err
+		},
+		"read": func(ctx context.Context) error { return s.ReadAt(ctx, "a/object", make([]byte, 2), 1) },
+		"list": func(ctx context.Context) error { return s.List(ctx, "a/", func(blob.Info) error { return nil }) },
+		"get":  func(ctx context.Context) error { _, _, err := s.GetTagged(ctx, "a/owner"); return err },
 	} {
 		all.Go(func() {
 			ctx, stop := context.WithTimeout(t.Context(), 200*time.Millisecond)
