@@ -129,6 +129,7 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	s.extensions(a)
 	s.clones(a)
 	s.examinations(a)
+	s.metrics(a)
 	return s.wrap(mux), a
 }
 
