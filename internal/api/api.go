@@ -30,6 +30,7 @@ type Backend interface {
 	DrillBackend
 	MonitorBackend
 	PlanBackend
+	PreflightBackend
 	PointBackend
 	ExtensionBackend
 
@@ -122,6 +123,7 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	s.points(a)
 	s.runs(a)
 	s.lifeCycle(a)
+	s.preflights(a)
 	s.drills(a)
 	s.monitors(a)
 	s.notifications(a)

@@ -83,6 +83,7 @@ func fromPreview(v recovery.Preview) wire.Preview {
 		Kind: v.Kind, Group: v.Group, Source: v.Source, Target: v.Target, Direction: "failover", Lose: v.Lose.Seconds(), Machines: []wire.PreviewMachine{},
 		Point: wire.PreviewPoint{ID: v.Point.ID, Time: v.Point.Time.UTC(), Kind: string(v.Point.Kind)},
 		Steps: orEmpty(v.Steps), RTOSeconds: positive(v.RTO), RTOFrom: v.RTOFrom, Refused: v.Refused, Hint: v.Hint, Warnings: orEmpty(v.Warnings),
+		Checks: convert(v.Checks, fromCheck),
 	}
 	if v.Failback {
 		w.Direction = "failback"

@@ -99,6 +99,11 @@ func (a *App) previewFailover(ctx context.Context, api *client.Client, group str
 		a.Line("  %2d. %s", i+1, s)
 	}
 	a.printRefusal(v.Refused, v.Hint, v.Warnings)
+	if len(v.Checks) > 0 {
+		if err := a.printChecks(v.Checks); err != nil {
+			return err
+		}
+	}
 	a.Note("nothing was changed")
 	return nil
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"understudy/internal/dr"
+	"understudy/internal/preflight"
 	"understudy/internal/recovery/plan"
 	"understudy/internal/store"
 )
@@ -28,6 +29,7 @@ type Preview struct {
 	Refused   string // why it would be refused now, with a hint
 	Hint      string
 	Warnings  []string
+	Checks    []preflight.Check // of machines that would start on other hardware than theirs
 	Requested time.Time
 }
 
@@ -79,6 +81,9 @@ func (r *Recovery) Preview(ctx context.Context, q Request) (Preview, error) {
 	}
 	r.previewSource(ctx, p, &v)
 	if err := r.previewRTO(ctx, &v); err != nil {
+		return fail(err)
+	}
+	if err := r.previewChecks(ctx, p, &v); err != nil {
 		return fail(err)
 	}
 	v.Steps = p.story(v)

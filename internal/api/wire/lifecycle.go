@@ -36,6 +36,7 @@ type Preview struct {
 	Refused    string           `json:"refused,omitempty" doc:"Why it would be refused now"`
 	Hint       string           `json:"hint,omitempty"`
 	Warnings   []string         `json:"warnings"`
+	Checks     []Check          `json:"checks" doc:"Of machines that would start on other hardware than theirs"`
 }
 
 // PreviewPoint is the recovery point of a preview.
