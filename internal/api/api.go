@@ -1,6 +1,6 @@
 // Package api is the controller's HTTP API: huma operations on net/http, described by the OpenAPI document that they
-// generate. Every operation needs the bearer token unless it is marked public; errors are problems of RFC 9457 with a
-// kind and a hint. The package converts between the wire and the nouns of dr; the controller does the work.
+// generate. Every operation names what it needs (needs.go), and a caller is known by a bearer token or by the cookie of a
+// session; errors are problems of RFC 9457 with a kind and a hint. The package converts between the wire and the nouns of dr; the controller does the work.
 package api
 
 import (
@@ -8,8 +8,8 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
-	"strings"
 	"sync"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
@@ -24,6 +24,7 @@ import (
 
 // Backend does what the API is asked for. Errors carry a dr.Kind and a hint.
 type Backend interface {
+	AccessBackend
 	LifeCycleBackend
 	CloneBackend
 	ExamineBackend
@@ -35,7 +36,6 @@ type Backend interface {
 	ExtensionBackend
 
 	Ready(ctx context.Context) error
-	CheckToken(ctx context.Context, secret string) (store.Token, error)
 
 	Sites(ctx context.Context) ([]dr.Site, error)
 	Site(ctx context.Context, name string) (dr.Site, error)
@@ -79,13 +79,12 @@ type Backend interface {
 type Options struct {
 	Version string
 	Logger  *slog.Logger
+	Now     func() time.Time // the clock; time.Now when nil
+	Secure  bool             // browsers reach the API over TLS, also when it comes here without: cookies are for TLS only
 }
 
 // maxBody bounds a request's body, in bytes.
 const maxBody = 1 << 20
-
-// public marks operations that need no token, in an operation's metadata.
-const public = "public"
 
 // setGlobals sets what huma keeps in package variables. Every API of the process wants the same.
 var setGlobals = sync.OnceFunc(func() {
@@ -94,8 +93,10 @@ var setGlobals = sync.OnceFunc(func() {
 })
 
 type server struct {
-	backend Backend
+	backend Backend // guarded: it checks and filters by who asks
+	inner   Backend // not guarded, for finding out what a request is about
 	opts    Options
+	logins  *logins
 }
 
 // New returns the API of a backend.
@@ -104,18 +105,27 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	if o.Logger == nil {
 		o.Logger = slog.New(slog.DiscardHandler)
 	}
-	s := &server{backend: b, opts: o}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	s := &server{inner: b, opts: o, logins: newLogins(o.Now)}
+	s.backend = guard{b, s}
 	config := huma.DefaultConfig("Understudy", o.Version)
 	config.Info.Description = "Disaster recovery for virtual machines."
 	config.DocsPath = "" // huma's pages load scripts from other hosts
 	config.SchemasPath = ""
 	config.CreateHooks = nil // no $schema links in answers
-	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{"token": {Type: "http", Scheme: "bearer"}}
-	config.Security = []map[string][]string{{"token": {}}}
+	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
+		"token":   {Type: "http", Scheme: "bearer"},
+		"session": {Type: "apiKey", In: "cookie", Name: cookieName},
+	}
+	config.Security = []map[string][]string{{"token": {}}, {"session": {}}}
 	mux := http.NewServeMux()
 	a := humago.New(mux, config)
 	a.UseMiddleware(s.authorise(a))
 	s.health(a)
+	s.sessions(a)
+	s.users(a)
 	s.sites(a)
 	s.policies(a)
 	s.vaults(a)
@@ -135,42 +145,6 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	return s.wrap(mux), a
 }
 
-// authorise refuses every operation that is not public unless the request carries a token that is known.
-func (s *server) authorise(a huma.API) func(huma.Context, func(huma.Context)) {
-	return func(c huma.Context, next func(huma.Context)) {
-		if c.Operation().Metadata[public] == true {
-			next(c)
-			return
-		}
-		scheme, secret, _ := strings.Cut(c.Header("Authorization"), " ")
-		if !strings.EqualFold(scheme, "bearer") || secret == "" {
-			c.SetHeader("WWW-Authenticate", "Bearer")
-			_ = huma.WriteErr(a, c, http.StatusUnauthorized, "this needs a token")
-			return
-		}
-		token, err := s.backend.CheckToken(c.Context(), strings.TrimSpace(secret))
-		switch {
-		case dr.KindOf(err) == dr.KindNotFound:
-			c.SetHeader("WWW-Authenticate", `Bearer error="invalid_token"`)
-			_ = huma.WriteErr(a, c, http.StatusUnauthorized, "the token is not known or has ended")
-			return
-		case err != nil:
-			s.opts.Logger.Error("check token", "err", err)
-			_ = huma.WriteErr(a, c, http.StatusServiceUnavailable, "the token cannot be checked now")
-			return
-		}
-		next(huma.WithValue(c, callerKey{}, token.Name))
-	}
-}
-
-type callerKey struct{}
-
-// caller names who asks, for the record.
-func caller(ctx context.Context) string {
-	name, _ := ctx.Value(callerKey{}).(string)
-	return name
-}
-
 // wrap refuses what a browser page of another origin may send, and says in the problem format that a path is unknown.
 func (s *server) wrap(mux *http.ServeMux) http.Handler {
 	protected := http.NewCrossOriginProtection().Handler(mux)
@@ -182,7 +156,7 @@ func (s *server) wrap(mux *http.ServeMux) http.Handler {
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		protected.ServeHTTP(w, r)
+		protected.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), askingKey{}, newAsking(r))))
 	})
 }
 
@@ -190,6 +164,7 @@ func (s *server) wrap(mux *http.ServeMux) http.Handler {
 var statuses = map[dr.Kind]int{
 	dr.KindInvalid: http.StatusUnprocessableEntity, dr.KindNotFound: http.StatusNotFound, dr.KindConflict: http.StatusConflict,
 	dr.KindFenced: http.StatusConflict, dr.KindCorrupt: http.StatusInternalServerError,
+	dr.KindForbidden: http.StatusForbidden, dr.KindApproval: http.StatusAccepted,
 	dr.KindUnavailable: http.StatusServiceUnavailable, dr.KindInternal: http.StatusInternalServerError,
 }
 
@@ -210,9 +185,9 @@ func fail(err error) error {
 func newProblem(status int, msg string, errs []error) *wire.Problem {
 	p := &wire.Problem{Title: http.StatusText(status), Status: status, Detail: msg, Kind: string(dr.KindInvalid)}
 	switch {
-	case status == http.StatusUnauthorized || status == http.StatusForbidden:
+	case status == http.StatusUnauthorized:
 		p.Kind = "unauthorised"
-		p.Hint = "send the token as Authorization: Bearer TOKEN; the controller keeps it in its data folder, in the file token"
+		p.Hint = "log in, or send a token as Authorization: Bearer TOKEN; the controller keeps it in its data folder, in the file token"
 	case status == http.StatusNotFound:
 		p.Kind = string(dr.KindNotFound)
 	case status == http.StatusServiceUnavailable:

@@ -28,6 +28,12 @@ type nothing struct{}
 
 func op(method, path, id, tag, summary string) huma.Operation {
 	o := huma.Operation{Method: method, Path: path, OperationID: id, Tags: []string{tag}, Summary: summary, MaxBodyBytes: maxBody}
+	if n, ok := needs[id]; ok {
+		o.Metadata = map[string]any{needKey: n}
+		if n.on == anyone {
+			o.Security = []map[string][]string{}
+		}
+	}
 	if method == http.MethodPost {
 		o.DefaultStatus = http.StatusOK
 	}
@@ -35,18 +41,12 @@ func op(method, path, id, tag, summary string) huma.Operation {
 }
 
 func (s *server) health(a huma.API) {
-	open := func(path, id, summary string) huma.Operation {
-		o := op(http.MethodGet, path, id, "health", summary)
-		o.Metadata = map[string]any{public: true}
-		o.Security = []map[string][]string{}
-		return o
-	}
 	type ok struct {
 		Status string `json:"status"`
 	}
-	huma.Register(a, open("/livez", "livez", "Whether the process answers"),
+	huma.Register(a, op(http.MethodGet, "/livez", "livez", "health", "Whether the process answers"),
 		func(context.Context, *nothing) (*body[ok], error) { return &body[ok]{ok{"ok"}}, nil })
-	huma.Register(a, open("/readyz", "readyz", "Whether the controller can work"),
+	huma.Register(a, op(http.MethodGet, "/readyz", "readyz", "health", "Whether the controller can work"),
 		func(ctx context.Context, _ *nothing) (*body[ok], error) {
 			if err := s.backend.Ready(ctx); err != nil {
 				return nil, fail(dr.WithHint(err, dr.KindUnavailable, dr.Hint(err)))

@@ -22,11 +22,6 @@ func (c *Controller) Ready(ctx context.Context) error {
 	return err
 }
 
-// CheckToken returns the token of a secret.
-func (c *Controller) CheckToken(ctx context.Context, secret string) (store.Token, error) {
-	return c.store.CheckToken(ctx, secret)
-}
-
 // Sites lists the sites.
 func (c *Controller) Sites(ctx context.Context) ([]dr.Site, error) { return c.store.Sites(ctx) }
 

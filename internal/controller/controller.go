@@ -151,19 +151,10 @@ func Open(ctx context.Context, cfg Config) (_ *Controller, err error) {
 	return c, nil
 }
 
-// prepare makes what every controller has: the token and the default policy.
+// prepare makes what every controller has: the tokens and the default policy.
 func (c *Controller) prepare(ctx context.Context) error {
-	file := filepath.Join(c.cfg.Dir, TokenFile)
-	data, err := os.ReadFile(file)
-	if errors.Is(err, fs.ErrNotExist) {
-		data = []byte("us_" + random(24) + "\n")
-		err = writeFile(file, data)
-	}
-	if err != nil {
-		return fmt.Errorf("make token: %w", err)
-	}
-	if err := c.store.PutToken(ctx, "admin", "admin", strings.TrimSpace(string(data)), 0); err != nil {
-		return fmt.Errorf("make token: %w", err)
+	if err := c.prepareAccess(ctx); err != nil {
+		return err
 	}
 	p := dr.DefaultPolicy()
 	if _, err := c.store.Policy(ctx, p.Name); dr.KindOf(err) == dr.KindNotFound {

@@ -7,12 +7,14 @@ type Kind string
 
 // Error kinds.
 const (
-	KindInvalid     Kind = "invalid"     // the request or a file is wrong: mend it
-	KindNotFound    Kind = "not-found"   // the thing named does not exist
-	KindConflict    Kind = "conflict"    // the state forbids it now
-	KindFenced      Kind = "fenced"      // another owner has a newer epoch
-	KindCorrupt     Kind = "corrupt"     // stored data fails its checksum
-	KindUnavailable Kind = "unavailable" // something needed is missing or down; may pass
+	KindInvalid     Kind = "invalid"         // the request or a file is wrong: mend it
+	KindNotFound    Kind = "not-found"       // the thing named does not exist
+	KindConflict    Kind = "conflict"        // the state forbids it now
+	KindFenced      Kind = "fenced"          // another owner has a newer epoch
+	KindCorrupt     Kind = "corrupt"         // stored data fails its checksum
+	KindUnavailable Kind = "unavailable"     // something needed is missing or down; may pass
+	KindForbidden   Kind = "forbidden"       // the caller may not
+	KindApproval    Kind = "approval-wanted" // another person has to approve it first
 	KindInternal    Kind = "internal"
 )
 

@@ -2,10 +2,7 @@ package store
 
 import (
 	"context"
-	"crypto/rand"
-	"crypto/sha256"
 	"database/sql"
-	"encoding/base64"
 	"fmt"
 	"time"
 
@@ -89,75 +86,6 @@ func (s *Store) ChangeFence(ctx context.Context, siteName, machine string, chang
 // Fences returns the fences of a group, or all when group is empty.
 func (s *Store) Fences(ctx context.Context, group string) ([]Fence, error) {
 	return queryDocs[Fence](ctx, s.read, "read fences", "SELECT doc FROM fences WHERE ?1 = '' OR grp = ?1 ORDER BY site, machine", group)
-}
-
-// A Token lets its bearer use the API. The secret is not kept, only its hash.
-type Token struct {
-	Name    string    `json:"name"`
-	Role    string    `json:"role"`
-	Created time.Time `json:"created"`
-	Expires time.Time `json:"expires,omitzero"`
-}
-
-// AddToken makes a token and returns its secret, which cannot be had again. A ttl of 0 never ends.
-func (s *Store) AddToken(ctx context.Context, name, role string, ttl time.Duration) (secret string, err error) {
-	var random [32]byte
-	rand.Read(random[:])
-	secret = "us_" + base64.RawURLEncoding.EncodeToString(random[:])
-	return secret, s.PutToken(ctx, name, role, secret, ttl)
-}
-
-// PutToken saves a token of a given secret, replacing the token of that name.
-func (s *Store) PutToken(ctx context.Context, name, role, secret string, ttl time.Duration) error {
-	now := s.now()
-	var expires time.Time
-	if ttl > 0 {
-		expires = now.Add(ttl)
-	}
-	hash := sha256.Sum256([]byte(secret))
-	return s.tx(ctx, "save token "+name, func(tx *sql.Tx) error {
-		if _, err := tx.ExecContext(ctx, "DELETE FROM tokens WHERE name = ?", name); err != nil {
-			return err
-		}
-		_, err := tx.ExecContext(ctx, "INSERT INTO tokens(hash, name, role, created, expires) VALUES(?, ?, ?, ?, ?)", hash[:], name, role, nanos(now), nanos(expires))
-		return err
-	})
-}
-
-// CheckToken returns the token of a secret; dr.KindNotFound when there is none or it has ended.
-func (s *Store) CheckToken(ctx context.Context, secret string) (Token, error) {
-	hash := sha256.Sum256([]byte(secret))
-	list, err := s.tokens(ctx, "SELECT name, role, created, expires FROM tokens WHERE hash = ? AND (expires = 0 OR expires > ?)", hash[:], nanos(s.now()))
-	if err == nil && len(list) == 0 {
-		err = dr.WithHint(fmt.Errorf("token is not valid"), dr.KindNotFound, "use the token in the controller's data folder")
-	}
-	if err != nil {
-		return Token{}, err
-	}
-	return list[0], nil
-}
-
-// Tokens returns all tokens by name.
-func (s *Store) Tokens(ctx context.Context) ([]Token, error) {
-	return s.tokens(ctx, "SELECT name, role, created, expires FROM tokens ORDER BY name")
-}
-
-func (s *Store) tokens(ctx context.Context, query string, args ...any) ([]Token, error) {
-	return queryRows(ctx, s.read, "read tokens", func(r *sql.Rows) (t Token, err error) {
-		var created, expires int64
-		err = r.Scan(&t.Name, &t.Role, &created, &expires)
-		t.Created, t.Expires = instant(created), instant(expires)
-		return t, err
-	}, query, args...)
-}
-
-// DeleteToken ends a token.
-func (s *Store) DeleteToken(ctx context.Context, name string) error {
-	rows, err := s.exec(ctx, "remove token "+name, "DELETE FROM tokens WHERE name = ?", name)
-	if err == nil && rows == 0 {
-		return dr.WithHint(fmt.Errorf("no token named %q", name), dr.KindNotFound, "")
-	}
-	return err
 }
 
 // An Event is something that happened. Sequences rise, without being used twice.

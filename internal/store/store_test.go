@@ -15,6 +15,7 @@ import (
 
 	_ "modernc.org/sqlite"
 
+	"understudy/internal/access"
 	"understudy/internal/dr"
 	"understudy/internal/store"
 )
@@ -205,11 +206,11 @@ func TestExportsFencesTokens(t *testing.T) {
 	if fences, _ = s.Fences(ctx, ""); len(fences) != 0 {
 		t.Fatalf("got %+v", fences)
 	}
-	secret, err := s.AddToken(ctx, "admin", "admin", 0)
+	secret, _, err := s.AddToken(ctx, store.Token{Name: "admin", Grants: access.Grants{{Role: access.Admin, Scope: access.Everywhere}}})
 	must(t, err)
 	tok, err := s.CheckToken(ctx, secret)
 	must(t, err)
-	if tok.Role != "admin" {
+	if !tok.Grants.May(access.Configure, access.Object{}) {
 		t.Fatal(tok)
 	}
 	_, err = s.CheckToken(ctx, secret+"x")

@@ -308,7 +308,7 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 		}
 		return nil, dr.WithHint(fmt.Errorf("reach the controller at %s: %w", c.base, err), dr.KindUnavailable, "start it: understudy serve")
 	}
-	if resp.StatusCode >= 300 {
+	if resp.StatusCode >= 300 || strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
 		defer resp.Body.Close()
 		data, err := io.ReadAll(io.LimitReader(resp.Body, maxProblem))
 		if err != nil {

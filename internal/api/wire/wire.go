@@ -213,7 +213,7 @@ type Problem struct {
 	Title  string         `json:"title"`
 	Status int            `json:"status"`
 	Detail string         `json:"detail"`
-	Kind   string         `json:"kind" enum:"invalid,not-found,conflict,fenced,corrupt,unavailable,internal,unauthorised"`
+	Kind   string         `json:"kind" enum:"invalid,not-found,conflict,fenced,corrupt,unavailable,internal,unauthorised,forbidden,approval-wanted"`
 	Hint   string         `json:"hint,omitempty"`
 	Errors []ProblemField `json:"errors,omitempty" doc:"What is wrong where in the request"`
 }

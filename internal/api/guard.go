@@ -1,0 +1,304 @@
+package api
+
+import (
+	"context"
+	"slices"
+
+	"understudy/internal/access"
+	"understudy/internal/controller"
+	"understudy/internal/dr"
+	"understudy/internal/recovery"
+	"understudy/internal/recovery/plan"
+	"understudy/internal/store"
+)
+
+// guard is the backend as the caller of a request may use it. The middleware has checked what the path of an operation
+// names; guard leaves out of lists what the caller may not look at, and checks what only the content of a request tells.
+type guard struct {
+	Backend
+	s *server
+}
+
+// must returns an error unless the caller may do something.
+func must(ctx context.Context, v access.Verb, o access.Object) error {
+	if who := askingOf(ctx).caller; !who.May(v, o) {
+		return forbidden(who, v, o)
+	}
+	return nil
+}
+
+func (g guard) mustGroup(ctx context.Context, v access.Verb, name string) error {
+	if must(ctx, v, access.Object{}) == nil { // what is allowed everywhere needs no look at the group
+		return nil
+	}
+	o, err := g.s.groupObject(ctx, name)
+	if err != nil {
+		return err
+	}
+	return must(ctx, v, o)
+}
+
+// seen returns those of a list that the caller may look at; at says what an element is about, by the group named.
+func seen[T any](ctx context.Context, g guard, list []T, err error, at func(T) (group, site string)) ([]T, error) {
+	who := askingOf(ctx).caller
+	if err != nil || who.May(access.Read, access.Object{}) {
+		return list, err
+	}
+	groups, err := g.Backend.Groups(ctx)
+	if err != nil {
+		return nil, err
+	}
+	objects := map[string]access.Object{}
+	for _, one := range groups {
+		objects[one.Name] = groupObject(one)
+	}
+	return slices.DeleteFunc(slices.Clone(list), func(v T) bool {
+		group, site := at(v)
+		o, ok := objects[group]
+		switch {
+		case ok:
+		case group != "":
+			o = access.Object{Group: group}
+		case site != "":
+			o = access.Object{Sites: []string{site}}
+		}
+		return !who.May(access.Read, o)
+	}), nil
+}
+
+// Sites shows the settings of a site to those who may change them: secrets may be among them.
+func (g guard) Sites(ctx context.Context) ([]dr.Site, error) {
+	list, err := g.Backend.Sites(ctx)
+	list, err = seen(ctx, g, list, err, func(v dr.Site) (string, string) { return "", v.Name })
+	for i := range list {
+		list[i] = veil(ctx, list[i])
+	}
+	return list, err
+}
+
+func (g guard) Site(ctx context.Context, name string) (dr.Site, error) {
+	v, err := g.Backend.Site(ctx, name)
+	return veil(ctx, v), err
+}
+
+func veil(ctx context.Context, v dr.Site) dr.Site {
+	if must(ctx, access.Configure, access.Object{Sites: []string{v.Name}}) != nil {
+		v.Config = nil
+	}
+	return v
+}
+
+func (g guard) Groups(ctx context.Context) ([]dr.Group, error) {
+	list, err := g.Backend.Groups(ctx)
+	return seen(ctx, g, list, err, func(v dr.Group) (string, string) { return v.Name, "" })
+}
+
+// Protect needs the right to the group as it is, and to what it shall be.
+func (g guard) Protect(ctx context.Context, v dr.Group) (dr.Group, error) {
+	if err := must(ctx, access.Protect, groupObject(v)); err != nil {
+		return v, err
+	}
+	if err := g.mustGroup(ctx, access.Protect, v.Name); err != nil {
+		return v, err
+	}
+	return g.Backend.Protect(ctx, v)
+}
+
+func (g guard) Status(ctx context.Context, name string) ([]controller.Status, error) {
+	list, err := g.Backend.Status(ctx, name)
+	if name != "" {
+		return list, err
+	}
+	return seen(ctx, g, list, err, func(v controller.Status) (string, string) { return v.Group.Name, "" })
+}
+
+func (g guard) Fences(ctx context.Context, group string) ([]store.Fence, error) {
+	list, err := g.Backend.Fences(ctx, group)
+	return seen(ctx, g, list, err, func(v store.Fence) (string, string) { return v.Group, "" })
+}
+
+func (g guard) Drills(ctx context.Context) ([]controller.Drill, error) {
+	list, err := g.Backend.Drills(ctx)
+	return seen(ctx, g, list, err, func(v controller.Drill) (string, string) { return v.Group, "" })
+}
+
+func (g guard) Extensions(ctx context.Context, group string) ([]controller.ExtensionInventory, error) {
+	list, err := g.Backend.Extensions(ctx, group)
+	return seen(ctx, g, list, err, func(v controller.ExtensionInventory) (string, string) { return v.Group, "" })
+}
+
+func (g guard) Monitors(ctx context.Context) ([]store.Monitor, error) {
+	list, err := g.Backend.Monitors(ctx)
+	return seen(ctx, g, list, err, func(v store.Monitor) (string, string) { return "", v.Site })
+}
+
+func (g guard) Plans(ctx context.Context, group string) ([]store.Plan, error) {
+	list, err := g.Backend.Plans(ctx, group)
+	return seen(ctx, g, list, err, func(v store.Plan) (string, string) { return v.Group, "" })
+}
+
+// CheckPlan tells of the plan's group.
+func (g guard) CheckPlan(ctx context.Context, file, text string) (plan.Plan, []plan.Problem, []string, error) {
+	p, problems, warnings, err := g.Backend.CheckPlan(ctx, file, text)
+	if err == nil && p.Group != "" {
+		err = g.mustGroup(ctx, access.Read, p.Group)
+	}
+	return p, problems, warnings, err
+}
+
+// ApplyPlan needs the right to the group that the plan names, and to that of the plan which it replaces.
+func (g guard) ApplyPlan(ctx context.Context, file, text, by string) (store.Plan, bool, []string, error) {
+	if must(ctx, access.Protect, access.Object{}) == nil {
+		return g.Backend.ApplyPlan(ctx, file, text, by)
+	}
+	p, problems, _, err := g.Backend.CheckPlan(ctx, file, text)
+	if err == nil && len(problems) == 0 {
+		err = g.mustGroup(ctx, access.Protect, p.Group)
+	}
+	if err == nil && len(problems) == 0 {
+		var old controller.PlanDetail
+		if old, err = g.Backend.Plan(ctx, p.Name, 0); err == nil {
+			err = g.mustGroup(ctx, access.Protect, old.Group)
+		} else {
+			err = absent(err)
+		}
+	}
+	if err != nil {
+		return store.Plan{}, false, nil, err
+	}
+	return g.Backend.ApplyPlan(ctx, file, text, by)
+}
+
+// runVerb is what one has to be allowed to begin a run of a kind, or to stop it.
+func runVerb(kind string) access.Verb {
+	switch kind {
+	case recovery.KindTest, recovery.KindDrill, recovery.KindCleanup:
+		return access.TestFailover
+	case recovery.KindClone, recovery.KindMove:
+		return access.Copy
+	case recovery.KindExtensions:
+		return access.Extend
+	}
+	return access.Failover
+}
+
+func (g guard) StartRun(ctx context.Context, kind, group, point, by string) (store.Run, error) {
+	if err := g.mustGroup(ctx, runVerb(kind), group); err != nil {
+		return store.Run{}, err
+	}
+	return g.Backend.StartRun(ctx, kind, group, point, by)
+}
+
+func (g guard) StartRequest(ctx context.Context, q recovery.Request) (store.Run, error) {
+	if err := g.mustGroup(ctx, runVerb(q.Kind), q.Group); err != nil {
+		return store.Run{}, err
+	}
+	return g.Backend.StartRequest(ctx, q)
+}
+
+func (g guard) Failback(ctx context.Context, q recovery.Request) (store.Run, error) {
+	if err := g.mustGroup(ctx, runVerb(q.Kind), q.Group); err != nil {
+		return store.Run{}, err
+	}
+	return g.Backend.Failback(ctx, q)
+}
+
+// StartPlan needs the right to the plan's group, whatever group the request names.
+func (g guard) StartPlan(ctx context.Context, q recovery.Request) (store.Run, error) {
+	if err := must(ctx, runVerb(q.Kind), access.Object{}); err != nil {
+		o, oerr := g.s.object(ctx, ofPlan, q.Plan)
+		if oerr != nil {
+			return store.Run{}, oerr
+		}
+		if err := must(ctx, runVerb(q.Kind), o); err != nil {
+			return store.Run{}, err
+		}
+	}
+	return g.Backend.StartPlan(ctx, q)
+}
+
+// runNeed checks that the caller has one of some verbs on what a run is about.
+func (g guard) runNeed(ctx context.Context, id string, verbs func(store.Run) []access.Verb) error {
+	r, _, err := g.Backend.Run(ctx, id)
+	if err != nil {
+		return err
+	}
+	o, err := g.s.runObject(ctx, r)
+	if err != nil {
+		return err
+	}
+	allowed := verbs(r)
+	for _, v := range allowed {
+		if must(ctx, v, o) == nil {
+			return nil
+		}
+	}
+	return must(ctx, allowed[0], o)
+}
+
+func (g guard) CancelRun(ctx context.Context, id, by string) error {
+	if err := g.runNeed(ctx, id, func(r store.Run) []access.Verb { return one(runVerb(r.Kind)) }); err != nil {
+		return err
+	}
+	return g.Backend.CancelRun(ctx, id, by)
+}
+
+// AnswerRun: whoever may rehearse answers what a rehearsal asks. Else approvals are for those who may approve, and what to
+// do about a failure is for those who may begin such a run.
+func (g guard) AnswerRun(ctx context.Context, id string, a recovery.Answer) (store.Question, error) {
+	err := g.runNeed(ctx, id, func(r store.Run) []access.Verb {
+		v := runVerb(r.Kind)
+		if v == access.Failover && (a.Answer == recovery.AnswerApprove || a.Answer == recovery.AnswerReject) {
+			return one(access.Approve)
+		}
+		return one(v)
+	})
+	if err != nil {
+		return store.Question{}, err
+	}
+	return g.Backend.AnswerRun(ctx, id, a)
+}
+
+func (g guard) Runs(ctx context.Context, f store.RunFilter) ([]store.Run, error) {
+	list, err := g.Backend.Runs(ctx, f)
+	if err != nil || must(ctx, access.Read, access.Object{}) == nil {
+		return list, err
+	}
+	var out []store.Run
+	for _, r := range list {
+		o, err := g.s.runObject(ctx, r)
+		if err != nil {
+			return nil, err
+		}
+		if must(ctx, access.Read, o) == nil {
+			out = append(out, r)
+		}
+	}
+	return out, nil
+}
+
+// Copy needs the right to both ends.
+func (g guard) Copy(ctx context.Context, kind string, c recovery.CloneSpec, by string) (store.Run, error) {
+	if err := must(ctx, access.Copy, access.Object{}); err != nil {
+		o, oerr := g.s.copyObject(ctx, c.Site, c.Group, c.To)
+		if oerr != nil {
+			return store.Run{}, oerr
+		}
+		if err := must(ctx, access.Copy, o); err != nil {
+			return store.Run{}, err
+		}
+	}
+	return g.Backend.Copy(ctx, kind, c, by)
+}
+
+// SetPassword of someone else is for those who manage users, who need not know the current one.
+func (g guard) SetPassword(ctx context.Context, name, current, secret string, check bool) error {
+	who := askingOf(ctx).caller
+	own := who.Method == methodPassword && who.Name == name
+	if !own {
+		if err := must(ctx, access.ManageAccess, access.Object{}); err != nil {
+			return err
+		}
+	}
+	return g.Backend.SetPassword(ctx, name, current, secret, own)
+}

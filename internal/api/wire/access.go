@@ -1,0 +1,82 @@
+package wire
+
+import "time"
+
+// LoginMethods is how one can log in.
+type LoginMethods struct {
+	Bootstrap bool        `json:"bootstrap" doc:"There is no user yet: the token in the controller's data folder makes the first"`
+	Password  bool        `json:"password"`
+	OIDC      []OIDCLogin `json:"oidc" doc:"Providers of identities"`
+}
+
+// OIDCLogin is a provider of identities.
+type OIDCLogin struct {
+	Name string `json:"name"`
+	URL  string `json:"url" doc:"Where a browser begins the login"`
+}
+
+// Bootstrap makes the first user.
+type Bootstrap struct {
+	Token    string `json:"token" minLength:"1" doc:"From the file bootstrap-token in the controller's data folder; valid once"`
+	User     string `json:"user" minLength:"1" maxLength:"63" pattern:"^[a-z0-9][a-z0-9._@-]*$"`
+	Password string `json:"password" minLength:"12" maxLength:"256"`
+}
+
+// Login asks for a session.
+type Login struct {
+	User     string `json:"user" minLength:"1" maxLength:"63"`
+	Password string `json:"password" minLength:"1" maxLength:"256"`
+}
+
+// RoleGrant gives a role in a scope.
+type RoleGrant struct {
+	Role  string `json:"role" enum:"viewer,drill-runner,failover-approver,operator,admin"`
+	Scope string `json:"scope" minLength:"1" example:"group:shop" doc:"*, site:NAME or group:NAME"`
+}
+
+// Session is who asks and what that caller may do.
+type Session struct {
+	User    string      `json:"user"`
+	Method  string      `json:"method" doc:"How the caller was recognised: password, token, or oidc and the provider's name"`
+	Grants  []RoleGrant `json:"grants"`
+	Verbs   []string    `json:"verbs" doc:"What the caller may do somewhere"`
+	Expires *time.Time  `json:"expires,omitempty" doc:"A session's end moves with its use"`
+}
+
+// User is a person with a password.
+type User struct {
+	Name        string      `json:"name"`
+	Grants      []RoleGrant `json:"grants"`
+	Created     time.Time   `json:"created"`
+	LastLogin   *time.Time  `json:"lastLogin,omitempty"`
+	HasPassword bool        `json:"hasPassword" doc:"Without one the user cannot log in"`
+}
+
+// UserChange adds a user, or changes what one may do.
+type UserChange struct {
+	Grants   []RoleGrant `json:"grants" doc:"All of them; may be empty"`
+	Password string      `json:"password,omitempty" minLength:"12" maxLength:"256" doc:"Left out: stays as it is"`
+}
+
+// PasswordChange sets a password.
+type PasswordChange struct {
+	Current  string `json:"current,omitempty" maxLength:"256" doc:"Needed to change one's own"`
+	Password string `json:"password" minLength:"12" maxLength:"256"`
+}
+
+// Token lets its bearer use the API.
+type Token struct {
+	Name    string      `json:"name"`
+	Grants  []RoleGrant `json:"grants"`
+	Owner   string      `json:"owner,omitempty" doc:"The user who made it, with whom it ends"`
+	Created time.Time   `json:"created"`
+	Expires *time.Time  `json:"expires,omitempty" doc:"Left out: never"`
+	Secret  string      `json:"secret,omitempty" doc:"Only in the answer to the request that made it"`
+}
+
+// TokenRequest asks for a token.
+type TokenRequest struct {
+	Name   string      `json:"name" minLength:"1" maxLength:"63" pattern:"^[a-z0-9][a-z0-9._@-]*$"`
+	Grants []RoleGrant `json:"grants" minItems:"1"`
+	TTL    Duration    `json:"ttl,omitempty" example:"90d" doc:"Left out: never ends"`
+}
