@@ -30,6 +30,7 @@ type Backend interface {
 	ExamineBackend
 	DrillBackend
 	MonitorBackend
+	NotificationBackend
 	PlanBackend
 	PreflightBackend
 	PointBackend

@@ -14,6 +14,7 @@ import (
 
 	"understudy/internal/controller"
 	"understudy/internal/dr"
+	"understudy/internal/notify"
 	"understudy/internal/site"
 	"understudy/internal/store"
 )
@@ -179,9 +180,23 @@ func (s *scrape) monitors(p *page) error {
 	return nil
 }
 
+// notificationsMost bounds how many notifications are counted.
+const notificationsMost = 10000
+
 func (s *scrape) notifications(p *page) error {
+	problems, err := s.backend.Problems(s.ctx)
+	if err != nil {
+		return err
+	}
+	worst := map[notify.Severity]int{notify.Warning: 0, notify.Critical: 0}
+	for _, v := range problems {
+		worst[v.Event.Severity]++
+	}
+	for severity, n := range worst {
+		p.gauge("problems", "Problems that were told and are not over.", float64(n), labels{"severity": string(severity)})
+	}
 	for _, state := range []string{store.NotificationWaiting, store.NotificationDead} {
-		list, err := s.backend.Notifications(s.ctx, state)
+		list, err := s.backend.Notifications(s.ctx, store.NotificationFilter{State: state, Limit: notificationsMost})
 		if err != nil && dr.KindOf(err) != dr.KindNotFound {
 			return err
 		}

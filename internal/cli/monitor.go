@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -145,86 +144,4 @@ func (a *App) printOperations(list []wire.Operation) error {
 			return (time.Duration(o.DurationSeconds * float64(time.Second))).Round(time.Second).String()
 		}),
 		out.Col("STEP", func(o wire.Operation) string { return o.Step }), out.Col("MESSAGE", func(o wire.Operation) string { return o.Message }))
-}
-
-func (a *App) notifyCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "notify", Short: "Notifications: whom to tell, and what was told"}
-	var in wire.Channel
-	add := &cobra.Command{
-		Use: "add NAME --kind webhook|smtp --url URL", Short: "Add a channel of notifications, or replace it", Args: cobra.ExactArgs(1),
-		Example: `  understudy notify add ops --kind webhook --url https://chat.example/hook --secret file:/etc/understudy/hook
-  understudy notify add mail --kind smtp --url smtp://mail.example:587 --user understudy --secret env:SMTP_PASSWORD \
-      --from understudy@example.com --to ops@example.com`,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			in.Name = args[0]
-			if in.Kind == "" || in.URL == "" {
-				return usage(cmd, errors.New("--kind and --url are needed"))
-			}
-			return a.withAPI(func(api *client.Client) error {
-				if _, err := api.PutChannel(cmd.Context(), in); err != nil {
-					return err
-				}
-				a.Note("%s: see whether it works: understudy notify test %s", in.Name, in.Name)
-				return nil
-			})
-		},
-	}
-	add.Flags().StringVar(&in.Kind, "kind", "", "webhook or smtp")
-	add.Flags().StringVar(&in.URL, "url", "", "https://HOST/PATH, smtp://HOST:587 or smtps://HOST:465")
-	add.Flags().StringVar(&in.Secret, "secret", "", "env:NAME or file:PATH at the controller: signs webhooks, or is the mail server's password")
-	add.Flags().StringVar(&in.User, "user", "", "user of the mail server")
-	add.Flags().StringVar(&in.From, "from", "", "sender of mails")
-	add.Flags().StringArrayVar(&in.To, "to", nil, "who gets mails; may be given again")
-	cmd.AddCommand(add, a.notifyListCommand(), a.notifyHistoryCommand(),
-		&cobra.Command{Use: "test NAME", Short: "Send a test, and wait until it was taken", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withAPI(func(api *client.Client) error {
-				if err := api.TestChannel(cmd.Context(), args[0]); err != nil {
-					return err
-				}
-				a.Note("%s took it", args[0])
-				return nil
-			})
-		}},
-		&cobra.Command{Use: "remove NAME", Short: "Remove a channel, with what waits for it", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
-			return a.withAPI(func(api *client.Client) error { return api.RemoveChannel(cmd.Context(), args[0]) })
-		}})
-	return cmd
-}
-
-func (a *App) notifyListCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "list", Short: "List whom notifications go to", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withAPI(func(api *client.Client) error {
-				list, err := api.Channels(cmd.Context())
-				if err != nil {
-					return err
-				}
-				return out.List(a.Printer, list, func(c wire.Channel) string { return c.Name }, "nobody is told: understudy notify add NAME --kind webhook --url URL",
-					out.Col("CHANNEL", func(c wire.Channel) string { return c.Name }), out.Col("KIND", func(c wire.Channel) string { return c.Kind }),
-					out.Col("URL", func(c wire.Channel) string { return c.URL }), out.Col("TO", func(c wire.Channel) string { return strings.Join(c.To, ", ") }))
-			})
-		},
-	}
-}
-
-func (a *App) notifyHistoryCommand() *cobra.Command {
-	var state string
-	cmd := &cobra.Command{
-		Use: "history [--state waiting|sent|dead]", Short: "List the newest notifications and what became of them", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return a.withAPI(func(api *client.Client) error {
-				list, err := api.Notifications(cmd.Context(), state)
-				if err != nil {
-					return err
-				}
-				return out.List(a.Printer, list, func(n wire.Notification) string { return n.ID }, "there are none",
-					out.Col("TIME", func(n wire.Notification) string { return out.Ago(a.Now(), n.Time) }), out.Col("CHANNEL", func(n wire.Notification) string { return n.Channel }),
-					out.Col("STATE", func(n wire.Notification) string { return n.State }), out.Col("KIND", func(n wire.Notification) string { return n.Kind }),
-					out.Col("SUBJECT", func(n wire.Notification) string { return n.Subject }), out.Col("PROBLEM", func(n wire.Notification) string { return n.Problem }))
-			})
-		},
-	}
-	cmd.Flags().StringVar(&state, "state", "", "only waiting, sent or dead ones")
-	return cmd
 }

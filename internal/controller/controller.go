@@ -252,6 +252,7 @@ func (c *Controller) Serve(ctx context.Context) error {
 	g.Go(func() error { return c.tidy(ctx) })
 	g.Go(func() error { return c.keepDrills(ctx) })
 	g.Go(func() error { return c.keepMonitors(ctx) })
+	g.Go(func() error { return c.keepNotifying(ctx) })
 	g.Go(func() error { return c.extensions.run(ctx) })
 	g.Go(func() error {
 		select {

@@ -9,23 +9,16 @@ import (
 	"time"
 
 	"understudy/internal/dr"
-	"understudy/internal/extension"
 	"understudy/internal/monitor"
-	"understudy/internal/notify"
 	"understudy/internal/site"
 	"understudy/internal/store"
 )
 
-// Times of monitors and notifications.
+// Times of monitors.
 const (
 	monitorEvery = time.Minute     // unless the monitor says
 	monitorLook  = 2 * time.Minute // that one look may take
 	monitorTick  = time.Second     // between two looks at what is due
-	retryFirst   = 5 * time.Second // after the first attempt of a notification that failed; twice that after the next
-	retryMost    = time.Hour       // between two attempts
-	attemptsMost = 80              // of one notification: about three days
-	sentKept     = 1000            // notifications that ended
-	inOneGo      = 100             // notifications that are sent in one go
 )
 
 var monitorName = regexp.MustCompile(`^[a-z0-9]([a-z0-9.-]{0,61}[a-z0-9])?$`)
@@ -87,10 +80,9 @@ func (c *Controller) TestMonitor(ctx context.Context, name string) ([]site.Opera
 	return nil, dr.WithHint(fmt.Errorf("no monitor named %q", name), dr.KindNotFound, "understudy monitor list")
 }
 
-// keepMonitors looks at what is due, and sends what waits, until ctx ends.
+// keepMonitors looks at what is due, until ctx ends.
 func (c *Controller) keepMonitors(ctx context.Context) error {
 	looked := map[string]time.Time{}
-	busy := make(chan struct{}, 1) // one sending at a time
 	var running sync.WaitGroup
 	defer running.Wait()
 	tick := time.NewTicker(monitorTick)
@@ -107,14 +99,6 @@ func (c *Controller) keepMonitors(ctx context.Context) error {
 			}
 			looked[m.Name] = now
 			running.Go(func() { c.look(ctx, m) })
-		}
-		select {
-		case busy <- struct{}{}:
-			running.Go(func() {
-				defer func() { <-busy }()
-				c.deliver(ctx)
-			})
-		default:
 		}
 		select {
 		case <-ctx.Done():
@@ -147,100 +131,4 @@ func (c *Controller) look(ctx context.Context, m store.Monitor) {
 			c.log.Warn("append event", "err", err)
 		}
 	}
-}
-
-// deliver sends what is due. What was sent when the process died is sent again, with the same ID.
-func (c *Controller) deliver(ctx context.Context) {
-	due, err := c.store.DueNotifications(ctx, c.cfg.Now(), inOneGo)
-	if err != nil || len(due) == 0 {
-		if err != nil && ctx.Err() == nil {
-			c.log.Error("read notifications", "err", err)
-		}
-		return
-	}
-	channels, err := c.channels(ctx)
-	if err != nil {
-		return
-	}
-	blocked := map[string]bool{} // channels that did not take one: what comes later waits, so that order is kept
-	for _, n := range due {
-		channel, ok := channels[n.Channel]
-		if !ok || blocked[n.Channel] {
-			continue
-		}
-		n.Attempts++
-		err := c.sender().Send(ctx, channel, n.Event)
-		if ctx.Err() != nil {
-			return
-		}
-		now := c.cfg.Now()
-		next := now
-		switch {
-		case err == nil:
-			n.State, n.Sent, n.Problem = store.NotificationSent, now.UTC(), ""
-		case n.Attempts >= attemptsMost:
-			n.State, n.Problem = store.NotificationDead, err.Error()
-			c.log.Error("give a notification up", "channel", n.Channel, "subject", n.Event.Subject, "err", err)
-		default:
-			n.Problem = err.Error()
-			next = now.Add(min(retryMost, retryFirst<<min(n.Attempts-1, 20)))
-			blocked[n.Channel] = true
-			c.log.Warn("send notification", "channel", n.Channel, "attempt", n.Attempts, "err", err)
-		}
-		if err := c.store.SaveNotification(ctx, n, next); err != nil && ctx.Err() == nil {
-			c.log.Error("save notification", "err", err)
-			return
-		}
-	}
-	if err := c.store.PruneNotifications(ctx, sentKept); err != nil && ctx.Err() == nil {
-		c.log.Warn("forget old notifications", "err", err)
-	}
-}
-
-func (c *Controller) sender() notify.Sender { return notify.Sender{Secret: extension.Secret} }
-
-func (c *Controller) channels(ctx context.Context) (map[string]notify.Channel, error) {
-	list, err := c.store.Channels(ctx)
-	out := map[string]notify.Channel{}
-	for _, one := range list {
-		out[one.Name] = one
-	}
-	return out, err
-}
-
-// PutChannel adds or replaces a channel of notifications.
-func (c *Controller) PutChannel(ctx context.Context, n notify.Channel) error {
-	if err := n.Check(); err != nil {
-		return err
-	}
-	return c.store.PutChannel(ctx, n)
-}
-
-// Channels lists the channels of notifications.
-func (c *Controller) Channels(ctx context.Context) ([]notify.Channel, error) {
-	return c.store.Channels(ctx)
-}
-
-// RemoveChannel removes a channel, with what waits for it.
-func (c *Controller) RemoveChannel(ctx context.Context, name string) error {
-	return c.store.DeleteChannel(ctx, name)
-}
-
-// TestChannel sends a test to a channel, and returns when it was taken.
-func (c *Controller) TestChannel(ctx context.Context, name string) error {
-	all, err := c.channels(ctx)
-	if err != nil {
-		return err
-	}
-	channel, ok := all[name]
-	if !ok {
-		return dr.WithHint(fmt.Errorf("no channel named %q", name), dr.KindNotFound, "understudy notify list")
-	}
-	return c.sender().Send(ctx, channel, notify.Event{ID: "test-" + random(8), Time: c.cfg.Now().UTC(), Source: "understudy notify test", Kind: notify.Information,
-		Subject: "A test", Text: "Notifications of Understudy arrive here."})
-}
-
-// Notifications lists the newest notifications, of one state or all.
-func (c *Controller) Notifications(ctx context.Context, state string) ([]store.Notification, error) {
-	return c.store.Notifications(ctx, state, inOneGo)
 }

@@ -105,7 +105,7 @@ func TestMonitor(t *testing.T) {
 	eventually(t, "the first look", func() bool { return state().State.Known })
 	u.set("Succeeded", site.OutcomeSucceeded, nil)
 	eventually(t, "the attempt to tell of the success", func() bool {
-		list, err := s.Notifications(ctx, store.NotificationWaiting)
+		list, err := s.Notifications(ctx, store.NotificationFilter{State: store.NotificationWaiting})
 		return err == nil && len(list) == 1 && list[0].Attempts > 0 && strings.Contains(list[0].Problem, "502")
 	})
 	u.set("Succeeded", site.OutcomeSucceeded, errors.New("the fabric is down"))
@@ -130,7 +130,7 @@ func TestMonitor(t *testing.T) {
 			t.Errorf("%s: %+v, want %s", id, got[id], kind)
 		}
 	}
-	if list, err := s.Notifications(ctx, ""); err != nil || len(list) != 4 {
+	if list, err := s.Notifications(ctx, store.NotificationFilter{}); err != nil || len(list) != 4 {
 		t.Errorf("%d notifications, want 4: %v", len(list), err)
 	}
 }

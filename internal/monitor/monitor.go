@@ -31,10 +31,26 @@ type State struct {
 // A Look is what one look at a site found.
 type Look struct {
 	Monitor    string
+	Site       string
 	At         time.Time
 	Operations []site.Operation
 	Err        error
 	Patience   int // looks in a row that may fail; DefaultPatience when 0
+}
+
+func (l Look) sites() []string {
+	if l.Site == "" {
+		return nil
+	}
+	return []string{l.Site}
+}
+
+// Key names the problem that a monitor's site does not answer, or that an operation needs attention.
+func Key(monitor, operation string) string {
+	if operation == "" {
+		return "monitor/" + monitor
+	}
+	return "monitor/" + monitor + "/" + operation
 }
 
 // Next returns the state after a look, and what is news. The first look is none: nothing changed yet. It is a pure
@@ -42,9 +58,14 @@ type Look struct {
 func (s State) Next(l Look) (State, []notify.Event) {
 	next := s
 	var events []notify.Event
-	tell := func(kind notify.Kind, subject, text string) {
+	tell := func(kind notify.Kind, key, subject, text string) {
 		next.News++
-		events = append(events, notify.Event{ID: fmt.Sprintf("%s-%d", l.Monitor, next.News), Time: l.At.UTC(), Source: "monitor " + l.Monitor, Kind: kind, Subject: subject, Text: text})
+		severity := notify.Info
+		if kind == notify.Failure || kind == notify.Problem {
+			severity = notify.Warning
+		}
+		events = append(events, notify.Event{ID: fmt.Sprintf("%s-%d", l.Monitor, next.News), Time: l.At.UTC(), Source: "monitor " + l.Monitor, Kind: kind,
+			Topic: notify.TopicMonitor, Severity: severity, Key: key, Sites: l.sites(), Subject: subject, Text: text, Next: []string{"understudy monitor show " + l.Monitor}, Link: "/monitors/" + l.Monitor})
 	}
 	if l.Err != nil {
 		next.Failures, next.Problem = s.Failures+1, l.Err.Error()
@@ -54,12 +75,12 @@ func (s State) Next(l Look) (State, []notify.Event) {
 			if !s.Looked.IsZero() {
 				text += "\nIt last answered at " + s.Looked.Format(time.RFC3339) + ". What happened since is not known."
 			}
-			tell(notify.Problem, l.Monitor+" does not answer", text)
+			tell(notify.Problem, Key(l.Monitor, ""), l.Monitor+" does not answer", text)
 		}
 		return next, events
 	}
 	if s.Alarm {
-		tell(notify.Resolved, l.Monitor+" answers again", fmt.Sprintf("after %d looks that failed", s.Failures))
+		tell(notify.Resolved, Key(l.Monitor, ""), l.Monitor+" answers again", fmt.Sprintf("after %d looks that failed", s.Failures))
 	}
 	next.Failures, next.Problem, next.Alarm, next.Looked = 0, "", false, l.At.UTC()
 	next.Operations = map[string]site.Operation{}
@@ -77,13 +98,17 @@ func (s State) Next(l Look) (State, []notify.Event) {
 			continue
 		}
 		kind, subject, text := describe(o, was)
-		tell(kind, subject, text)
+		key := ""
+		if kind == notify.Problem || kind == notify.Resolved {
+			key = Key(l.Monitor, id)
+		}
+		tell(kind, key, subject, text)
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Operations)) {
 		// A complaint that is no longer listed is over. Operations are only forgotten.
 		if o, still := s.Operations[id]; o.Outcome == site.OutcomeAttention {
 			if _, listed := next.Operations[id]; !listed && still {
-				tell(notify.Resolved, o.Title+": over", "it is no longer listed")
+				tell(notify.Resolved, Key(l.Monitor, id), o.Title+": over", "it is no longer listed")
 			}
 		}
 	}

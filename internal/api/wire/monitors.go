@@ -33,28 +33,3 @@ type Operation struct {
 	Step            string     `json:"step,omitempty" doc:"That runs or failed, with those that it is part of"`
 	Message         string     `json:"message,omitempty"`
 }
-
-// Channel is whom notifications go to.
-type Channel struct {
-	Name   string   `json:"name"`
-	Kind   string   `json:"kind" enum:"webhook,smtp"`
-	URL    string   `json:"url" minLength:"1"`
-	Secret string   `json:"secret,omitempty" doc:"A reference at the controller, env:NAME or file:PATH: what signs webhooks, or the mail server's password"`
-	User   string   `json:"user,omitempty" doc:"Of the mail server"`
-	From   string   `json:"from,omitempty"`
-	To     []string `json:"to,omitempty"`
-}
-
-// Notification is an event on its way to a channel, or there.
-type Notification struct {
-	ID       string     `json:"id"`
-	Channel  string     `json:"channel"`
-	State    string     `json:"state" enum:"waiting,sent,dead"`
-	Kind     string     `json:"kind"`
-	Subject  string     `json:"subject"`
-	Text     string     `json:"text,omitempty"`
-	Time     time.Time  `json:"time"`
-	Attempts int        `json:"attempts"`
-	Sent     *time.Time `json:"sent,omitempty"`
-	Problem  string     `json:"problem,omitempty"`
-}
