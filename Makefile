@@ -1,6 +1,7 @@
 # make run    installs what is missing (Debian), builds, and runs the demonstration
 # make test   installs what is missing, and runs every test, those that boot machines too
 # make azsim  builds the simulated Azure that `understudy demo azure` plays in
+# make web    builds the web console into the program (with npm; `make build` does it when npm is there)
 # make check  static checks and cross-compilation
 # make chaos  breaks everything at random; SEED=n repeats, OPERATIONS=n searches longer
 # make bench  measures against restic, borg and qemu-img
@@ -20,7 +21,7 @@ PLATFORMS   := linux/arm64 darwin/arm64 windows/amd64
 # Packages whose tests run whole programs and machines: the race detector would watch only the test itself there.
 WITHOUT_RACE := ^understudy/(cmd|test)(/|$$)
 
-.PHONY: all setup go build azsim tools guest run test check vet fmt house lint vuln cross bench chaos clean
+.PHONY: all setup go build web azsim tools guest run test check vet fmt house lint vuln cross bench chaos clean
 
 all: build
 
@@ -31,7 +32,19 @@ go:
 	@command -v $(GO) >/dev/null || { echo "Go 1.26 or newer is needed: https://go.dev/doc/install" >&2; exit 1; }
 
 build: go
+	@if command -v npm >/dev/null; then $(MAKE) --no-print-directory web; else echo "build: without the web console, since npm is missing"; fi
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-X main.version=$(VERSION)" -o bin/understudy ./cmd/understudy
+
+# The web console's files, which the program embeds. Built again when its sources, or the API that its types are made of, are newer.
+web: go web/dist/index.html
+
+web/dist/index.html: web/node_modules/.package-lock.json $(shell find web/src web/public web/scripts internal/api -type f -not -name schema.d.ts -not -name '*_test.go' 2>/dev/null) \
+		web/index.html web/vite.config.ts web/tsconfig.json web/package.json
+	npm --prefix web run --silent build
+
+web/node_modules/.package-lock.json: web/package-lock.json
+	npm --prefix web ci --loglevel=error
+	@touch $@
 
 # The simulated Azure, for `understudy demo azure`.
 azsim: go
@@ -65,7 +78,7 @@ check: go
 	@if [ -e .cache/not-checked ]; then cat .cache/not-checked; else echo "check: all passed"; fi
 
 fmt: go
-	@bad=$$(gofmt -l cmd internal test 2>/dev/null); [ -z "$$bad" ] || { echo "not formatted: gofmt -w" $$bad >&2; exit 1; }
+	@bad=$$(gofmt -l cmd internal test web/*.go 2>/dev/null); [ -z "$$bad" ] || { echo "not formatted: gofmt -w" $$bad >&2; exit 1; }
 
 vet: go
 	$(GO) vet ./...
@@ -93,4 +106,5 @@ chaos: go
 	$(GO) run ./test/chaos $(if $(SEED),-seed $(SEED)) -operations $(or $(OPERATIONS),400)
 
 clean:
-	rm -rf bin .cache
+	rm -rf bin .cache web/node_modules
+	find web/dist -mindepth 1 -not -name .keep -delete

@@ -2,6 +2,8 @@ module understudy
 
 go 1.26.0
 
+ignore ./web/node_modules
+
 require (
 	filippo.io/age v1.3.2
 	github.com/Azure/azure-sdk-for-go/sdk/azcore v1.24.0

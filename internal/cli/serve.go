@@ -13,11 +13,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"understudy/internal/api"
+	"understudy/internal/console"
 	"understudy/internal/controller"
 	"understudy/internal/dr"
 	"understudy/internal/keyring"
 	"understudy/internal/registry"
 	"understudy/internal/site"
+	"understudy/web"
 )
 
 func (a *App) serveCommand() *cobra.Command {
@@ -73,11 +75,15 @@ func (a *App) serve(ctx context.Context, listen string, log *slog.Logger) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
+	answers, _ := api.New(c, api.Options{Version: a.Version, Logger: log})
+	handler, err := console.New(console.Options{API: answers, Files: web.Files(), Version: a.Version})
+	if err != nil {
+		return err
+	}
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return dr.WithHint(fmt.Errorf("serve the API: %w", err), dr.KindUnavailable, "choose another address with --listen, such as 127.0.0.1:0")
 	}
-	handler, _ := api.New(c, api.Options{Version: a.Version, Logger: log})
 	// Streams end with their requests' context, and that with the controller.
 	requests, endRequests := context.WithCancel(context.WithoutCancel(ctx))
 	defer endRequests()

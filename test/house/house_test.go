@@ -142,7 +142,7 @@ func lawful(from, to string) string {
 		}
 	}
 	if within(to, "internal/api") && !within(to, "internal/api/client") && !slices.ContainsFunc(
-		[]string{"cmd", "internal/api", "internal/cli", "internal/registry", "internal/demo", "internal/controller"},
+		[]string{"cmd", "internal/api", "internal/cli", "internal/registry", "internal/demo", "internal/controller", "internal/console"},
 		func(dir string) bool { return within(from, dir) }) {
 		return "engines do not know the API"
 	}

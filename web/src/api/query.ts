@@ -1,0 +1,69 @@
+// Hooks that ask the API. What they return is kept until an event of the stream says that it changed (stream.ts).
+import { keepPreviousData, QueryClient, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { type Answer, type AnswerOf, ask, type Input, type PathOf, Problem } from './client';
+import { useConnection } from './connection';
+
+export const queries = new QueryClient({
+  defaultOptions: {
+    queries: {
+      staleTime: 30_000,
+      refetchOnWindowFocus: true,
+      // What the API refuses is not asked again; the way to it may come back.
+      retry: (count, err) => count < 2 && (!(err instanceof Problem) || err.status === 503),
+      networkMode: 'always',
+      placeholderData: keepPreviousData,
+    },
+    mutations: { networkMode: 'always' },
+  },
+});
+
+interface Options {
+  enabled?: boolean;
+  /** Milliseconds between questions while no events arrive; 10 s by default. */
+  every?: number;
+}
+
+/** A page of a list: data, total and next. */
+export function useAnswer<P extends PathOf<'get'>>(path: P, input?: Input<P, 'get'>, options: Options = {}) {
+  const { events } = useConnection();
+  return useQuery<Answer<AnswerOf<P, 'get'>>, Problem>({
+    queryKey: [path, input ?? {}],
+    queryFn: ({ signal }) => ask('get', path, input, { signal }),
+    enabled: options.enabled,
+    refetchInterval: events ? 60_000 : (options.every ?? 10_000),
+  });
+}
+
+/** What a GET answers: `const sites = useGet('/v1/sites')`, `useGet('/v1/groups/{name}', { path: { name } })`. */
+export function useGet<P extends PathOf<'get'>>(path: P, input?: Input<P, 'get'>, options: Options = {}) {
+  const { events } = useConnection();
+  return useQuery<Answer<AnswerOf<P, 'get'>>, Problem, AnswerOf<P, 'get'>>({
+    queryKey: [path, input ?? {}],
+    queryFn: ({ signal }) => ask('get', path, input, { signal }),
+    select: (a) => a.data,
+    enabled: options.enabled,
+    refetchInterval: events ? 60_000 : (options.every ?? 10_000),
+  });
+}
+
+/**
+ * Changes something: `const pause = useAct('post', '/v1/groups/{name}/pause')`, `pause.mutate({ path: { name } })`. A key makes
+ * sure that a request that is sent twice is carried out once. Everything shown is asked for anew afterwards.
+ */
+export function useAct<M extends 'post' | 'put' | 'delete', P extends PathOf<M>>(
+  method: M,
+  path: P,
+  options: { onDone?: (answer: AnswerOf<P, M>) => void } = {},
+) {
+  const all = useQueryClient();
+  return useMutation<AnswerOf<P, M>, Problem, Input<P, M>>({
+    mutationFn: async (input) => {
+      const headers: Record<string, string> = method === 'post' ? { 'Idempotency-Key': crypto.randomUUID() } : {};
+      return (await ask(method, path, input, { headers })).data;
+    },
+    onSuccess: (answer) => {
+      options.onDone?.(answer);
+      return all.invalidateQueries();
+    },
+  });
+}

@@ -1,0 +1,29 @@
+// Every page of the console: its path, its place in the navigation, its code, which is loaded when it is wanted.
+import { IconGauge, IconStack2 } from '@tabler/icons-react';
+import { type ComponentType, lazy, type LazyExoticComponent } from 'react';
+import { messages } from '../i18n/i18n';
+
+const names = messages({
+  en: { overview: 'Overview', groups: 'Groups' },
+  ja: { overview: '概要', groups: 'グループ' },
+  fr: { overview: 'Vue d’ensemble', groups: 'Groupes' },
+});
+
+export interface PageProps {
+  params: Record<string, string>;
+}
+
+export interface Route {
+  path: string;
+  page: LazyExoticComponent<ComponentType<PageProps>>;
+  /** Left out of the navigation without a name. */
+  name?: keyof typeof names.en;
+  icon?: ComponentType<{ size?: number | string; stroke?: number | string }>;
+}
+
+export { names };
+
+export const routes: Route[] = [
+  { path: '/', page: lazy(() => import('../pages/overview')), name: 'overview', icon: IconGauge },
+  { path: '/groups', page: lazy(() => import('../pages/groups')), name: 'groups', icon: IconStack2 },
+];

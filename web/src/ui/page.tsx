@@ -1,0 +1,88 @@
+import { Breadcrumbs, Center, Group, Loader, Stack, Title } from '@mantine/core';
+import { type ReactNode, useEffect } from 'react';
+import { Link } from '../app/router';
+import { useMessages } from '../i18n/i18n';
+import { ProblemNote } from './problem';
+import { words } from './words';
+
+/** A page: its title, which the browser's tab has too, the way to it, what can be done with it, and its content. */
+export function Page({ title, way = [], actions, badges, children }: { title: string; way?: { to: string; label: string }[]; actions?: ReactNode; badges?: ReactNode; children: ReactNode }) {
+  useEffect(() => {
+    document.title = `${title} · Understudy`;
+  }, [title]);
+  return (
+    <Stack gap="md">
+      <Stack gap={6}>
+        {way.length > 0 && (
+          <Breadcrumbs fz="sm">
+            {way.map((w) => (
+              <Link key={w.to} to={w.to}>
+                {w.label}
+              </Link>
+            ))}
+            <span className="dim">{title}</span>
+          </Breadcrumbs>
+        )}
+        <Group justify="space-between" align="center" gap="sm">
+          <Group gap="sm" align="center">
+            <Title order={1} style={{ overflowWrap: 'anywhere' }}>
+              {title}
+            </Title>
+            {badges}
+          </Group>
+          {actions && <Group gap="xs">{actions}</Group>}
+        </Group>
+      </Stack>
+      {children}
+    </Stack>
+  );
+}
+
+interface Asked<T> {
+  data: T | undefined;
+  error: Error | null;
+  isPending: boolean;
+  refetch: () => unknown;
+}
+
+/** Shows what was asked for: a spinner until it is there, the problem when it is refused. */
+export function Loaded<T>({ from, children }: { from: Asked<T>; children: (data: T) => ReactNode }) {
+  const w = useMessages(words);
+  if (from.data !== undefined)
+    return (
+      <>
+        {from.error && <ProblemNote problem={from.error} again={() => void from.refetch()} />}
+        {children(from.data)}
+      </>
+    );
+  if (from.error) return <ProblemNote problem={from.error} again={() => void from.refetch()} />;
+  return (
+    <Center py={60} role="status" aria-label={w.loading}>
+      <Loader />
+    </Center>
+  );
+}
+
+/** A part of a page with a heading. */
+export function Section({ title, aside, children, flush }: { title?: string; aside?: ReactNode; children: ReactNode; flush?: boolean }) {
+  return (
+    <section className={flush ? 'sheet flush' : 'sheet'}>
+      {title && (
+        <Group justify="space-between" gap="xs" {...(flush ? { px: 'md', pt: 'sm', mb: 4 } : { mb: 'sm' })}>
+          <Title order={2}>{title}</Title>
+          {aside}
+        </Group>
+      )}
+      {children}
+    </section>
+  );
+}
+
+/** What may be wider than the window scrolls by itself, by keyboard, too. */
+export function Scroll({ label, children }: { label: string; children: ReactNode }) {
+  return (
+    <div className="scroll" tabIndex={0} role="region" aria-label={label}>
+      {children}
+    </div>
+  );
+}
