@@ -48,7 +48,7 @@ func fromFence(f store.Fence) wire.Fence {
 func fromResult(r replicate.Result) wire.Cycle {
 	w := wire.Cycle{Kind: r.Kind, Read: r.Read, Changed: r.Changed, Stored: r.Stored, PausedSeconds: r.Paused.Seconds(), Seconds: r.Took.Seconds(), Reason: r.Reason,
 		Consistency: string(r.Consistency), Shortfall: r.Shortfall}
-	if r.Point != nil {
+	if w.Spooled = r.Spooled; r.Point != nil && r.Spooled == 0 {
 		w.Point = r.Point.ID
 	}
 	return w
@@ -82,6 +82,12 @@ func fromStatus(s controller.Status) wire.Status {
 	if s.LastCycle.Kind != "" {
 		c := fromResult(s.LastCycle)
 		w.LastCycle = &c
+	}
+	if sp := s.Spool; sp.Points > 0 || !sp.Away.Since.IsZero() {
+		w.Spool = &wire.Spool{Points: sp.Points, Bytes: sp.Bytes, Newest: wire.At(sp.Newest), UnreachableSince: wire.At(sp.Away.Since)}
+		if sp.Away.Cause != nil {
+			w.Spool.Error = sp.Away.Cause.Error()
+		}
 	}
 	if s.Progress.Phase != "" {
 		w.Progress = &wire.Progress{Phase: s.Progress.Phase, Done: s.Progress.Done, Total: s.Progress.Total}

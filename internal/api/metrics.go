@@ -115,6 +115,8 @@ func (s *scrape) group(p *page, st controller.Status) {
 	if !st.KnownGood.IsZero() {
 		p.gauge("group_known_good_timestamp_seconds", "Instant up to which the vault holds everything.", unix(st.KnownGood), l)
 	}
+	p.gauge("group_spooled", "Captures that wait until the vault can be reached; they are no recovery points yet.", float64(st.Spool.Points), l)
+	p.gauge("group_spooled_bytes", "Their size.", float64(st.Spool.Bytes), l)
 	p.gauge("group_failures", "Cycles in a row that failed.", float64(st.Failures), l)
 	p.gauge("group_split_brain", "Machines seen running where they must not.", float64(len(st.SplitBrain)), l)
 	p.gauge("group_waiting", "Whether a run waits for a person.", truth(st.Waiting != ""), l)

@@ -46,7 +46,7 @@ func (f *copyFlags) request(machine string) (wire.Clone, error) {
 	c := f.c
 	c.Machine = machine
 	if f.memory != "" {
-		n, err := parseSize(f.memory)
+		n, err := dr.ParseSize(f.memory)
 		if err != nil {
 			return c, err
 		}
@@ -60,7 +60,7 @@ func (f *copyFlags) request(machine string) (wire.Clone, error) {
 		if !ok || disk == "" {
 			return c, invalid("write, for example, --size data=20GiB", "size %q is not of the form DISK=SIZE", s)
 		}
-		n, err := parseSize(size)
+		n, err := dr.ParseSize(size)
 		if err != nil {
 			return c, err
 		}
@@ -90,28 +90,6 @@ func (f *copyFlags) request(machine string) (wire.Clone, error) {
 		c.Networks[from] = to
 	}
 	return c, nil
-}
-
-var sizeUnits = []struct {
-	suffix string
-	bytes  float64
-}{{"KiB", 1 << 10}, {"MiB", 1 << 20}, {"GiB", 1 << 30}, {"TiB", 1 << 40}, {"KB", 1e3}, {"MB", 1e6}, {"GB", 1e9}, {"TB", 1e12},
-	{"K", 1 << 10}, {"M", 1 << 20}, {"G", 1 << 30}, {"T", 1 << 40}, {"", 1}}
-
-// parseSize reads a number of bytes, such as 20GiB or 1.5T.
-func parseSize(s string) (int64, error) {
-	for _, u := range sizeUnits {
-		digits, ok := strings.CutSuffix(s, u.suffix)
-		if !ok {
-			continue
-		}
-		n, err := strconv.ParseFloat(strings.TrimSpace(digits), 64)
-		if err != nil || n <= 0 || n*u.bytes > 1<<62 || n*u.bytes != float64(int64(n*u.bytes)) {
-			break
-		}
-		return int64(n * u.bytes), nil
-	}
-	return 0, invalid("write, for example, 512MiB, 20GiB or 1TB", "size %q is not valid", s)
 }
 
 func (a *App) cloneCommand() *cobra.Command {

@@ -195,6 +195,7 @@ func (a *App) printStatuses(list []wire.Status) error {
 		}
 		a.lineHint(s.Group, s.Error, s.Hint)
 		a.lineHint(s.Group, warningText(s), s.WarningHint)
+		a.lineHint(s.Group, a.spooledLine(s), "")
 		text, hint := drillNote(s.Drill)
 		a.lineHint(s.Group, text, hint)
 		for _, m := range s.SplitBrain {
@@ -215,6 +216,29 @@ func (a *App) lineHint(group, text, hint string) {
 	}
 }
 
+// spoolText says what is captured and not in the vault, and how old the newest is that is.
+func (a *App) spoolText(s wire.Status) string {
+	sp := s.Spool
+	if sp == nil {
+		return ""
+	}
+	text := fmt.Sprintf("%s, %s", out.Plural(sp.Points, "point"), out.Bytes(sp.Bytes))
+	if s.KnownGood != nil {
+		text += fmt.Sprintf("; newest in the vault is %s old", out.Seconds(max(0, a.Now().Sub(*s.KnownGood).Seconds())))
+	}
+	if sp.UnreachableSince != nil {
+		text += "; vault unreachable since " + out.Time(*sp.UnreachableSince)
+	}
+	return text
+}
+
+func (a *App) spooledLine(s wire.Status) string {
+	if s.Spool == nil {
+		return ""
+	}
+	return "spooled: " + a.spoolText(s)
+}
+
 func warningText(s wire.Status) string {
 	if s.Warning == "" {
 		return ""
@@ -233,12 +257,15 @@ func (a *App) printStatus(s wire.Status) error {
 	if c := s.LastCycle; c != nil {
 		cycle = fmt.Sprintf("%s: read %s, changed %s, stored %s in %s, guests paused %s", c.Kind, out.Bytes(c.Read), out.Bytes(c.Changed),
 			out.Bytes(c.Stored), out.Seconds(c.Seconds), out.Seconds(c.PausedSeconds))
-		if c.Point == "" {
+		if c.Point == "" && c.Spooled == 0 {
 			cycle = fmt.Sprintf("%s, checked in %s", c.Kind, out.Seconds(c.Seconds))
 		}
 		if c.Reason != "" {
 			cycle += " (" + c.Reason + ")"
 		}
+	}
+	if cycle != "" && s.LastCycle.Spooled > 0 {
+		cycle += ", to the spool"
 	}
 	if p := s.Progress; p != nil {
 		progress = fmt.Sprintf("%s, %s of %s", p.Phase, out.Bytes(p.Done), out.Bytes(p.Total))
@@ -251,7 +278,7 @@ func (a *App) printStatus(s wire.Status) error {
 		out.Field{Title: "State", Text: stateText(s)}, out.Field{Title: "Runs at", Text: runsAtText(s)}, out.Field{Title: "Target", Text: s.Target},
 		out.Field{Title: "Vault", Text: s.Vault}, out.Field{Title: "RPO", Text: rpo},
 		out.Field{Title: "Known good", Text: timeText(s.KnownGood)}, out.Field{Title: "Last point", Text: s.LastPoint},
-		out.Field{Title: "Last cycle", Text: cycle}, out.Field{Title: "Now", Text: progress},
+		out.Field{Title: "Last cycle", Text: cycle}, out.Field{Title: "Now", Text: progress}, out.Field{Title: "Spooled", Text: a.spoolText(s)},
 		out.Field{Title: "Proven to boot", Text: provenText(s)}, out.Field{Title: "Next drill", Text: nextDrill(s)}, out.Field{Title: "Failover run", Text: s.Run}, out.Field{Title: "Test run", Text: s.TestRun},
 		out.Field{Title: "Split brain", Text: joinNames(s.SplitBrain)},
 		out.Field{Title: "Live since", Text: timeText(s.LiveSince)},

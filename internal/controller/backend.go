@@ -121,6 +121,9 @@ func (c *Controller) AddVault(ctx context.Context, v store.Vault) (added store.V
 	if err != nil {
 		return v, false, false, err
 	}
+	if err := c.opener.Forget(url); err != nil {
+		return v, false, false, err
+	}
 	opened, err := c.opener.OpenOrCreate(ctx, keyring.Place{URL: url, Key: v.KeyFile})
 	if err != nil {
 		return v, false, false, err
@@ -142,6 +145,7 @@ func (c *Controller) RemoveVault(ctx context.Context, name string) error {
 	}
 	c.mu.Lock()
 	delete(c.vaults, name)
+	delete(c.spools, name)
 	c.mu.Unlock()
 	return nil
 }

@@ -23,9 +23,11 @@ import (
 	"understudy/internal/dr"
 	"understudy/internal/keyring"
 	"understudy/internal/recovery"
+	"understudy/internal/registry"
 	"understudy/internal/replicate"
 	"understudy/internal/site"
 	"understudy/internal/store"
+	"understudy/internal/vault"
 	"understudy/internal/vault/blob"
 )
 
@@ -50,6 +52,9 @@ type Config struct {
 	SitePresent func(dr.Site) error
 	// OpenStore opens the store of a vault, and makes it with create; registry.Blob when nil.
 	OpenStore func(vaultURL string, create bool) (blob.Store, error)
+	// Spool is how much may wait here of what goes to a vault that cannot be reached, in bytes, 0 for none; registry.Spool
+	// when nil.
+	Spool func(vaultURL string) int64
 
 	// ReconcileEvery is how often held machines are looked after; 0 means 5 s.
 	ReconcileEvery time.Duration
@@ -73,6 +78,7 @@ type Controller struct {
 	drillsMu sync.Mutex
 	drivers  map[string]site.Driver
 	vaults   map[string]*keyring.Opened
+	spools   map[string]*vault.Spool // by vault
 }
 
 // Open opens the data folder and resumes the runs that were under way. Nothing is replicated before Serve.
@@ -82,6 +88,9 @@ func Open(ctx context.Context, cfg Config) (_ *Controller, err error) {
 	}
 	if cfg.Logger == nil {
 		cfg.Logger = slog.New(slog.DiscardHandler)
+	}
+	if cfg.Spool == nil {
+		cfg.Spool = registry.Spool
 	}
 	if cfg.ReconcileEvery == 0 {
 		cfg.ReconcileEvery = 5 * time.Second
@@ -93,8 +102,8 @@ func Open(ctx context.Context, cfg Config) (_ *Controller, err error) {
 	}
 	c := &Controller{
 		cfg: cfg, log: cfg.Logger, lost: make(chan error, 1),
-		opener:  keyring.Opener{Homes: cfg.Homes, Now: cfg.Now, Logger: cfg.Logger, Store: cfg.OpenStore},
-		drivers: map[string]site.Driver{}, vaults: map[string]*keyring.Opened{},
+		opener:  keyring.Opener{Homes: cfg.Homes, Now: cfg.Now, Logger: cfg.Logger, Store: cfg.OpenStore, Remember: filepath.Join(cfg.Dir, "vaults")},
+		drivers: map[string]site.Driver{}, vaults: map[string]*keyring.Opened{}, spools: map[string]*vault.Spool{},
 	}
 	if cfg.OpenSite == nil {
 		return nil, errors.New("open controller: no way to open sites")
@@ -358,6 +367,30 @@ func (c *Controller) vault(ctx context.Context, name string) (*keyring.Opened, e
 	}
 	c.vaults[name] = v
 	return v, nil
+}
+
+// spool opens the spool of a vault once; it is nil for a vault without one.
+func (c *Controller) spool(ctx context.Context, name string, v *keyring.Opened) (*vault.Spool, error) {
+	limit := c.cfg.Spool(v.URL)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if s, ok := c.spools[name]; ok || limit == 0 {
+		return s, nil
+	}
+	url, err := registry.VaultURL(filepath.Join(c.cfg.Dir, "spool", v.ID()))
+	if err != nil {
+		return nil, err
+	}
+	local, err := registry.Blob(url, true)
+	if err != nil {
+		return nil, fmt.Errorf("open the spool of vault %s: %w", name, err)
+	}
+	s, err := v.NewSpool(ctx, local, limit)
+	if err != nil {
+		return nil, err
+	}
+	c.spools[name] = s
+	return s, nil
 }
 
 // WriteURL says in the data folder where the API is; RemoveURL takes that back.

@@ -34,6 +34,9 @@ func (c *Controller) load(ctx context.Context, group string) (replicate.Work, er
 	cycler := &replicate.Cycler{
 		Driver: driver, Vault: v.Vault, Dir: filepath.Join(c.cfg.Dir, "repl", v.ID()), Now: c.cfg.Now, Logger: c.log,
 	}
+	if cycler.Spool, err = c.spool(ctx, g.Vault, v); err != nil {
+		return replicate.Work{}, err
+	}
 	cycler.Describe = c.extensions.describe(g)
 	return replicate.Work{Group: g, RPO: policy.RPO, Keep: policy.Keep, Cycler: cycler, AppEvery: policy.AppEvery, FreezeTimeout: policy.FreezeTimeout}, nil
 }

@@ -8,6 +8,7 @@ import (
 	"understudy/internal/dr"
 	"understudy/internal/replicate"
 	"understudy/internal/store"
+	"understudy/internal/vault"
 )
 
 // Status is what is known of one group now.
@@ -25,6 +26,7 @@ type Status struct {
 	Failures    int
 	Warning     string // what is wrong beside replication, with a hint
 	WarningHint string
+	Spool       vault.SpoolState
 	SplitBrain  []string // machines seen running where they must not, as site/machine
 
 	Waiting    string // run that waits for a person
@@ -120,7 +122,7 @@ func (c *Controller) fill(ctx context.Context, s *Status) error {
 		if saved, err = remembered(live, saved); err != nil {
 			return err
 		}
-		s.Progress, s.Warning, s.WarningHint = live.Progress, live.Warning, live.WarningHint
+		s.Progress, s.Warning, s.WarningHint, s.Spool = live.Progress, live.Warning, live.WarningHint, live.Spool
 	case dr.KindOf(err) != dr.KindNotFound:
 		return err
 	}
@@ -141,7 +143,7 @@ func (c *Controller) lose(ctx context.Context, s *Status) error {
 	case dr.StateFailover, dr.StateFailoverFailed, dr.StateFailedOver, dr.StateCommitted:
 		// What ailed replication of the former site is over.
 		s.Error, s.Hint, s.Failures, s.Warning, s.WarningHint = "", "", 0, "", ""
-		s.NextDue, s.Progress, s.LastCycle = time.Time{}, replicate.Progress{}, replicate.Result{}
+		s.NextDue, s.Progress, s.LastCycle, s.Spool = time.Time{}, replicate.Progress{}, replicate.Result{}, vault.SpoolState{}
 		run, res, err := c.recovery.Result(ctx, s.Protection.Run)
 		if err != nil {
 			return err

@@ -40,7 +40,13 @@ type Opener struct {
 	Logger *slog.Logger
 	// Store opens the store of a vault, and makes it with create; registry.Blob when nil.
 	Store func(vaultURL string, create bool) (blob.Store, error)
+	// Remember is a folder; vaults that were opened once, and are in no folder themselves, can be opened again while their
+	// store is away. Empty for none.
+	Remember string
 }
+
+// checkTime is how long a store may take to say which vault it holds.
+const checkTime = time.Minute
 
 func (o Opener) store(vaultURL string, create bool) (blob.Store, error) {
 	if o.Store != nil {
@@ -60,7 +66,7 @@ type Opened struct {
 
 // Open opens the vault at a place, with its key where there is one.
 func (o Opener) Open(ctx context.Context, p Place) (*Opened, error) {
-	store, err := o.store(p.URL, false)
+	store, err := o.openStore(p.URL)
 	if err != nil {
 		return nil, fmt.Errorf("open vault %s: %w", p, err)
 	}
@@ -84,6 +90,9 @@ func (o Opener) Open(ctx context.Context, p Place) (*Opened, error) {
 		opened.KeyFile = ""
 	default:
 		return nil, err
+	}
+	if err := o.remember(ctx, p.URL, store); err != nil {
+		return nil, fmt.Errorf("%s: %w", p, err)
 	}
 	return opened, nil
 }
@@ -138,6 +147,9 @@ func (o Opener) Create(ctx context.Context, p Place) (*Opened, error) {
 	}
 	v, err := vault.Open(ctx, store, vault.Options{Identities: ids, Now: o.Now, Logger: o.Logger})
 	if err != nil {
+		return nil, fmt.Errorf("%s: %w", p, err)
+	}
+	if err := o.remember(ctx, p.URL, store); err != nil {
 		return nil, fmt.Errorf("%s: %w", p, err)
 	}
 	opened := &Opened{Vault: v, URL: p.URL, KeyFile: p.Key, Made: true}

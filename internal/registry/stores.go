@@ -23,6 +23,9 @@ const (
 	schemeAzure = "azblob"
 )
 
+// defaultSpool is how much a spool holds unless the vault's URL says otherwise, in bytes.
+const defaultSpool = 4 << 30
+
 // openTime is how long a store may take to answer when it is opened.
 const openTime = time.Minute
 
@@ -42,9 +45,9 @@ func parseRemote(vaultURL string) (r remote, ok bool, err error) {
 	bad := func(hint, format string, args ...any) (remote, bool, error) {
 		return r, true, dr.WithHint(fmt.Errorf("vault %s: %w", u.Redacted(), fmt.Errorf(format, args...)), dr.KindInvalid, hint)
 	}
-	form, known := "s3://BUCKET/PREFIX?endpoint=https://HOST:PORT&region=REGION", []string{"endpoint", "region"}
+	form, known := "s3://BUCKET/PREFIX?endpoint=https://HOST:PORT&region=REGION", []string{"endpoint", "region", "spool"}
 	if r.scheme == schemeAzure {
-		form, known = "azblob://ACCOUNT/CONTAINER/PREFIX?endpoint=https://HOST/ACCOUNT", []string{"endpoint"}
+		form, known = "azblob://ACCOUNT/CONTAINER/PREFIX?endpoint=https://HOST/ACCOUNT", []string{"endpoint", "spool"}
 	}
 	for _, key := range slices.Sorted(maps.Keys(r.query)) {
 		if !slices.Contains(known, key) {
@@ -59,7 +62,33 @@ func parseRemote(vaultURL string) (r remote, ok bool, err error) {
 	case e != "" && !strings.HasPrefix(e, "http://") && !strings.HasPrefix(e, "https://"):
 		return bad(form, "endpoint %q is no http URL", e)
 	}
+	if _, err := r.spool(); err != nil {
+		return bad("spool=10GiB, or spool=off", "spool: %v", err)
+	}
 	return r, true, nil
+}
+
+// spool is how much may wait nearby while the store is away, in bytes.
+func (r remote) spool() (int64, error) {
+	switch size := r.query.Get("spool"); size {
+	case "":
+		return defaultSpool, nil
+	case "off":
+		return 0, nil
+	default:
+		return dr.ParseSize(size)
+	}
+}
+
+// Spool is how much of what goes to a vault may wait near its source while the vault cannot be reached, in bytes; 0 for
+// none, as for a vault in a folder.
+func Spool(vaultURL string) int64 {
+	r, ok, err := parseRemote(vaultURL)
+	if !ok || err != nil {
+		return 0
+	}
+	size, _ := r.spool() // parsed before
+	return size
 }
 
 // open opens the store.

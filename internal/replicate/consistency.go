@@ -37,7 +37,9 @@ func (s *Scheduler) freezeDue(ctx context.Context, j *job, work Work) bool {
 	}
 	if !f.known {
 		// Replication does not wait for an answer: without one such a point is made.
-		points, _ := work.Cycler.Vault.Points(ctx, j.name)
+		look, cancel := context.WithTimeout(ctx, tryTime)
+		points, _ := work.Cycler.Vault.Points(look, j.name)
+		cancel()
 		for _, p := range points {
 			if p.Kind.Rank() > dr.CrashConsistent.Rank() {
 				f.last = p.Time
@@ -82,7 +84,7 @@ func (s *Scheduler) warn(j *job, which *warning, w warning) {
 	}
 	*which = w
 	var texts, hints []string
-	for _, w := range []warning{j.freezing.warning, j.retention.warning} {
+	for _, w := range []warning{j.spooling, j.freezing.warning, j.retention.warning} {
 		if w.text != "" {
 			texts = append(texts, w.text)
 		}

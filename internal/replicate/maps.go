@@ -67,6 +67,10 @@ func (cy *cycle) openMaps(ctx context.Context) (seed bool, err error) {
 // still good, since it is tied to the same capture.
 func (cy *cycle) rebuildMaps(ctx context.Context, lost []dr.DiskID) error {
 	cy.report("comparing")
+	if cy.Spool != nil && (cy.lease == nil || cy.Spool.State(cy.group.Name).Points > 0) {
+		return dr.WithHint(errors.New("rebuild hash maps: the point that they are made from is not to be had while captures wait in the spool"),
+			dr.KindUnavailable, "bring the vault's storage back")
+	}
 	point, err := cy.Vault.OpenPoint(ctx, cy.group.Name, cy.head.Point.ID)
 	if err != nil {
 		return fmt.Errorf("rebuild hash maps: %w", err)

@@ -12,6 +12,9 @@
 //
 // The next cycle asks the vault for its newest capture ID and gives it to the hash maps and to the site, which go on
 // from there: forward if the vault has the capture, back if not.
+//
+// With a spool, step 3 creates the segment there and the next cycle asks the spool; the vault gets it after step 5, or
+// when it can be reached again. The recovery point exists only then.
 package replicate
 
 import (
@@ -43,7 +46,8 @@ const (
 type Cycler struct {
 	Driver site.Driver
 	Vault  *vault.Vault
-	Dir    string // local state: hash maps and seed journals, one folder per group
+	Spool  *vault.Spool // of the vault; nil for none
+	Dir    string       // local state: hash maps and seed journals, one folder per group
 	Now    func() time.Time
 	Logger *slog.Logger
 	// Describe, when set, adds to the description of captured machines what the site does not know of them. It is called
@@ -59,6 +63,8 @@ type CycleOptions struct {
 	FreezeTimeout time.Duration
 	// Progress, when set, is called now and then, from any goroutine.
 	Progress func(Progress)
+	// Drain is how long what waits in the spool may keep the cycle from its end: more is sent by the next one.
+	Drain time.Duration
 }
 
 // Progress says how far a cycle is.
@@ -83,12 +89,37 @@ type Result struct {
 	// Consistency is what the state of Instant promises, and Shortfall why that is less than was asked for.
 	Consistency dr.Consistency `json:"consistency,omitempty"`
 	Shortfall   string         `json:"shortfall,omitempty"`
+	// Spooled is how many captures wait in the spool at the end, that of this cycle included if it made a Point: they are
+	// no recovery points yet. InVault is the newest that came from there.
+	Spooled int               `json:"spooled,omitempty"`
+	InVault *dr.RecoveryPoint `json:"inVault,omitempty"`
 }
 
-// Cycle captures the group once. Without an error the state of Result.Instant can be recovered from the vault.
+// KnownGood is the time whose state can be recovered from the vault after the cycle, and the newest point there; zero and
+// empty where the cycle changed nothing in that.
+func (r Result) KnownGood() (at time.Time, point string) {
+	switch {
+	case r.Spooled == 0 && r.Point != nil:
+		return r.Instant, r.Point.ID
+	case r.Spooled == 0 && r.InVault != nil:
+		return r.Instant, r.InVault.ID
+	case r.Spooled == 0:
+		return r.Instant, ""
+	case r.InVault != nil:
+		return r.InVault.Time, r.InVault.ID
+	}
+	return time.Time{}, ""
+}
+
+// Cycle captures the group once. Without an error the state of Result.Instant can be recovered from the vault, or waits in
+// the spool. With a spool the lease may be nil: the vault cannot be reached.
 func (c *Cycler) Cycle(ctx context.Context, lease *vault.Lease, g dr.Group, o CycleOptions) (Result, error) {
 	began := c.Now()
-	res, err := c.cycle(ctx, lease, g, o)
+	run := c.cycle
+	if c.Spool != nil {
+		run = c.around
+	}
+	res, err := run(ctx, lease, g, o)
 	res.Took = c.Now().Sub(began)
 	if err != nil {
 		return res, fmt.Errorf("replicate %s: %w", g.Name, err)
@@ -97,7 +128,7 @@ func (c *Cycler) Cycle(ctx context.Context, lease *vault.Lease, g dr.Group, o Cy
 }
 
 func (c *Cycler) cycle(ctx context.Context, lease *vault.Lease, g dr.Group, o CycleOptions) (res Result, err error) {
-	head, err := c.Vault.Head(ctx, g.Name)
+	head, lease, err := c.newestHead(ctx, lease, g.Name)
 	if err != nil && dr.KindOf(err) != dr.KindNotFound {
 		return res, fmt.Errorf("find the newest point: %w", err)
 	}
@@ -249,11 +280,14 @@ func (cy *cycle) begin(ctx context.Context, seed bool) (*vault.Writer, error) {
 		CaptureID: cy.id, Time: cy.view.Time(), Kind: cy.view.Consistency(), Machines: cy.machines,
 	}
 	if !seed {
-		w, err := cy.Vault.BeginDelta(ctx, cy.lease, spec)
+		w, err := cy.beginDelta(ctx, spec)
 		if err != nil {
 			return nil, fmt.Errorf("begin delta: %w", err)
 		}
 		return w, nil
+	}
+	if err := cy.bypass(ctx); err != nil {
+		return nil, fmt.Errorf("begin seed: %w", err)
 	}
 	w, err := cy.Vault.BeginSeed(ctx, cy.lease, spec, cy.journal(), cy.partDurable)
 	if err != nil {
@@ -315,7 +349,7 @@ func (cy *cycle) commit(ctx context.Context, w *vault.Writer, res Result) (Resul
 func (cy *cycle) committedAfterAll(ctx context.Context, cause error) (dr.RecoveryPoint, error) {
 	look, cancel := context.WithTimeout(context.WithoutCancel(ctx), endTimeout)
 	defer cancel()
-	head, err := cy.Vault.Head(look, cy.group.Name)
+	head, _, err := cy.newestHead(look, cy.lease, cy.group.Name)
 	if err == nil && head.CaptureID == cy.id {
 		return head.Point, nil
 	}

@@ -45,7 +45,7 @@ func (s *Scheduler) made(j *job, work Work, res Result) {
 		r.points++
 	}
 	// What cannot be read cannot be merged: whoever holds the key compacts such a vault.
-	if !r.queued && !j.paused && work.Cycler.Vault.CanRead() && r.due(s.cfg.Now()) {
+	if !r.queued && !j.paused && res.Spooled == 0 && work.Cycler.Vault.CanRead() && r.due(s.cfg.Now()) {
 		r.queued = true
 		s.compactions = append(s.compactions, j)
 	}

@@ -36,6 +36,7 @@ type Status struct {
 	Progress  Progress
 	NextDue   time.Time
 	Failures  int // in a row
+	Spool     vault.SpoolState
 	// Warning says what is wrong without keeping replication from going on, such as retention that fails.
 	Warning     string
 	WarningHint string
@@ -101,6 +102,7 @@ type job struct {
 
 	retention retention
 	freezing  freezing
+	spooling  warning
 
 	leasing sync.Mutex // guards lease, also while it is renewed; taken before no other lock
 	lease   *vault.Lease
@@ -319,11 +321,16 @@ func (s *Scheduler) runCycle(ctx context.Context, j *job) {
 	j.cancel()
 	j.cancel = nil
 	s.settle(j, began, work.RPO, res, err)
+	s.spooled(j, work)
 	if err == nil {
 		s.made(j, work, res)
 	}
+	answer := err
+	if answer == nil {
+		answer = spooledError(j.name, res)
+	}
 	for _, w := range j.waiters {
-		w <- outcome{res, err}
+		w <- outcome{res, answer}
 	}
 	j.waiters, j.next = j.next, nil
 	if len(j.waiters) > 0 {
@@ -341,12 +348,17 @@ func (s *Scheduler) runCycle(ctx context.Context, j *job) {
 func (s *Scheduler) settle(j *job, began time.Time, rpo time.Duration, res Result, err error) {
 	st := &j.status
 	st.Progress = Progress{}
+	if at, point := res.KnownGood(); err == nil && !at.IsZero() {
+		st.KnownGood = at
+		if point != "" {
+			st.LastPoint = point
+		}
+	} else if p := res.InVault; err != nil && p != nil && p.Time.After(st.KnownGood) {
+		st.KnownGood, st.LastPoint = p.Time, p.ID
+	}
 	if err == nil {
 		st.Failures, st.LastError, st.LastHint = 0, "", ""
-		st.KnownGood, st.Last = res.Instant, res
-		if res.Point != nil {
-			st.LastPoint = res.Point.ID
-		}
+		st.Last = res
 		st.NextDue = began.Add(rpo)
 		s.setState(j, StateWaiting)
 		return
@@ -378,14 +390,19 @@ func (s *Scheduler) cycle(ctx context.Context, j *job, asked bool) (Result, Work
 	if err != nil {
 		return Result{}, work, fmt.Errorf("replicate %s: %w", j.name, err)
 	}
-	lease, err := s.lease(ctx, j, work)
+	lease, err := s.leaseOrAway(ctx, j, work)
 	if err != nil {
 		return Result{}, work, fmt.Errorf("replicate %s: %w", j.name, err)
 	}
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	go keepLease(ctx, cancel, lease, s.cfg.Logger)
-	o := CycleOptions{Progress: func(p Progress) { s.progress(j, p) }, Freeze: asked || s.freezeDue(ctx, j, work), FreezeTimeout: work.FreezeTimeout}
+	if work.Cycler.Spool != nil {
+		cancel = func() {} // captures go on without the lease
+	}
+	if lease != nil {
+		go keepLease(ctx, cancel, lease, s.cfg.Logger)
+	}
+	o := CycleOptions{Drain: work.RPO, Progress: func(p Progress) { s.progress(j, p) }, Freeze: asked || s.freezeDue(ctx, j, work), FreezeTimeout: work.FreezeTimeout}
 	res, err := work.Cycler.Cycle(ctx, lease, work.Group, o)
 	if err == nil && o.Freeze {
 		s.froze(j, res)

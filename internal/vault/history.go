@@ -54,7 +54,11 @@ type view struct {
 
 // readObject reads an object's header and trailer.
 func (v *Vault) readObject(ctx context.Context, group, name string, size, tail int64) (*object, *segment.File, error) {
-	f, err := segment.Open(objectReader{ctx, v.store, name}, size, tail)
+	return v.readObjectIn(ctx, v.store, group, name, size, tail)
+}
+
+func (v *Vault) readObjectIn(ctx context.Context, store blob.Store, group, name string, size, tail int64) (*object, *segment.File, error) {
+	f, err := segment.Open(objectReader{ctx, store, name}, size, tail)
 	if err != nil {
 		return nil, nil, fmt.Errorf("%s: %w", name, err)
 	}
@@ -360,9 +364,13 @@ func (v *Vault) Head(ctx context.Context, group string) (Head, error) {
 	}
 	o := w.head()
 	if o == nil {
-		return Head{}, dr.WithHint(fmt.Errorf("group %s has no recovery point", group), dr.KindNotFound, "")
+		return Head{}, noPoint(group)
 	}
 	return Head{Point: w.info(o.to), CaptureID: o.header.Capture, Known: o.header.Known}, nil
+}
+
+func noPoint(group string) error {
+	return dr.WithHint(fmt.Errorf("group %s has no recovery point", group), dr.KindNotFound, "")
 }
 
 // Points lists the recovery points of a group, ascending by position. It needs no identity.

@@ -103,11 +103,13 @@ type upload struct {
 
 var errAborted = errors.New("aborted")
 
-func (v *Vault) upload(ctx context.Context, name string) *upload {
+func (v *Vault) upload(ctx context.Context, name string) *upload { return uploadTo(ctx, v.store, name) }
+
+func uploadTo(ctx context.Context, store blob.Store, name string) *upload {
 	u := &upload{pipe: newPipe(), name: name, done: make(chan struct{})}
 	go func() {
 		defer close(u.done)
-		if _, u.err = v.store.Create(ctx, name, u.pipe); errors.Is(u.err, blob.ErrExists) {
+		if _, u.err = store.Create(ctx, name, u.pipe); errors.Is(u.err, blob.ErrExists) {
 			// Let the writer end: whether the object that exists is the one being written shows at the commit.
 			_, _ = u.WriteTo(io.Discard)
 		}

@@ -38,7 +38,7 @@ func (v *Vault) BeginSeed(ctx context.Context, l *Lease, s Spec, journal string,
 }
 
 func (v *Vault) beginSeed(ctx context.Context, w *Writer, path string, onPart func(map[dr.DiskID][]dr.Extent) error) (*seedSink, error) {
-	want := journalSeed{Format: formatVersion, Vault: v.id, Group: w.l.group, Epoch: w.to.Epoch, Sequence: w.to.Sequence}
+	want := journalSeed{Format: formatVersion, Vault: v.id, Group: w.group, Epoch: w.to.Epoch, Sequence: w.to.Sequence}
 	j, err := openJournal(path, want)
 	if err != nil {
 		return nil, err
@@ -64,7 +64,7 @@ func (v *Vault) beginSeed(ctx context.Context, w *Writer, path string, onPart fu
 		}
 	}
 	disks, _, _ := w.spec.disks()
-	s := &seedSink{v: v, ctx: ctx, group: w.l.group, name: w.name, to: w.to, j: j, path: path, disks: disks,
+	s := &seedSink{v: v, ctx: ctx, group: w.group, name: w.name, to: w.to, j: j, path: path, disks: disks,
 		machines: w.spec.Machines, onPart: onPart, again: resumed, turn: make(chan struct{}, 1)}
 	for _, p := range j.parts {
 		s.durable.Add(p.Size)

@@ -121,8 +121,8 @@ type Vault struct {
 	sound map[string]bool    // merged objects that were read back
 }
 
-// Open opens the vault in a store.
-func Open(ctx context.Context, store blob.Store, o Options) (*Vault, error) {
+// Describe returns the description of the vault in a store, which never changes.
+func Describe(ctx context.Context, store blob.Store) ([]byte, error) {
 	info, err := store.Stat(ctx, descriptionName)
 	if errors.Is(err, blob.ErrNotFound) {
 		if orphans, lerr := holdsGroups(ctx, store); lerr == nil && orphans {
@@ -140,6 +140,20 @@ func Open(ctx context.Context, store blob.Store, o Options) (*Vault, error) {
 	b := make([]byte, info.Size)
 	if err := store.ReadAt(ctx, descriptionName, b, 0); err != nil {
 		return nil, fmt.Errorf("open vault: %w", unavailable(err))
+	}
+	return b, nil
+}
+
+// Description is what Describe returned as the object of a store.
+func Description(described []byte) map[string][]byte {
+	return map[string][]byte{descriptionName: described}
+}
+
+// Open opens the vault in a store.
+func Open(ctx context.Context, store blob.Store, o Options) (*Vault, error) {
+	b, err := Describe(ctx, store)
+	if err != nil {
+		return nil, err
 	}
 	var d description
 	if err := json.Unmarshal(b, &d); err != nil {

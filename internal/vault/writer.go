@@ -57,7 +57,9 @@ type sink interface {
 // goroutines; the other methods not while they run.
 type Writer struct {
 	v      *Vault
-	l      *Lease
+	l      *Lease // nil in a spool
+	spool  *Spool // nil when it writes to the vault
+	group  string
 	spec   Spec
 	header segment.Header
 	prev   dr.Position
@@ -81,22 +83,27 @@ func (v *Vault) begin(ctx context.Context, l *Lease, s Spec) (*Writer, *view, er
 	if err != nil {
 		return nil, nil, err
 	}
-	w := &Writer{v: v, l: l, spec: s}
+	var prev dr.Position
 	if head := view.head(); head != nil {
-		w.prev = head.to
+		prev = head.to
 	}
 	// Damaged objects keep their names: history goes on beside them.
-	w.to = dr.Position{Epoch: l.epoch, Sequence: max(w.prev.Sequence, view.last) + 1}
-	w.name = pointName(l.group, w.to)
+	w := v.newWriter(l.group, s, prev, dr.Position{Epoch: l.epoch, Sequence: max(prev.Sequence, view.last) + 1})
+	w.l = l
+	return w, view, nil
+}
+
+func (v *Vault) newWriter(group string, s Spec, prev, to dr.Position) *Writer {
+	w := &Writer{v: v, group: group, spec: s, prev: prev, to: to, name: pointName(group, to)}
 	_, names, size := s.disks()
 	known := s.Known
 	if known.IsZero() {
 		known = s.Time
 	}
-	w.header = segment.Header{Format: segment.Format, Object: segment.ObjectSegment, Vault: v.id, Group: l.group,
+	w.header = segment.Header{Format: segment.Format, Object: segment.ObjectSegment, Vault: v.id, Group: group,
 		To: segment.Position{Epoch: w.to.Epoch, Sequence: w.to.Sequence}, Capture: s.CaptureID, Time: s.Time.UTC(), Known: known.UTC(),
 		Kind: s.Kind, Machines: names, Size: size, Salt: randomBytes(16)}
-	return w, view, nil
+	return w
 }
 
 // BeginDelta begins a point that holds what changed since the group's head. Without a head it is a dr.KindConflict.
@@ -108,22 +115,30 @@ func (v *Vault) BeginDelta(ctx context.Context, l *Lease, s Spec) (*Writer, erro
 	if w.prev.IsZero() {
 		return nil, dr.WithHint(fmt.Errorf("begin delta of group %s: there is no point to add to", l.group), dr.KindConflict, "a seed comes first")
 	}
+	if err := w.beginDelta(ctx, v.store); err != nil {
+		return nil, fmt.Errorf("begin delta of group %s: %w", l.group, err)
+	}
+	return w, nil
+}
+
+// beginDelta gives the writer its sink: one object of a store.
+func (w *Writer) beginDelta(ctx context.Context, store blob.Store) error {
 	prev := segment.NewPosition(w.prev)
 	w.header.Prev = &prev
-	key, wrapped, err := v.newKey()
+	key, wrapped, err := w.v.newKey()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	w.header.Key = wrapped
-	disks, _, _ := s.disks()
-	up := v.upload(ctx, w.name)
-	sw, err := segment.NewWriter(up, segment.WriterOptions{Header: w.header, Key: key, Codec: v.codec, Disks: disks})
+	disks, _, _ := w.spec.disks()
+	up := uploadTo(ctx, store, w.name)
+	sw, err := segment.NewWriter(up, segment.WriterOptions{Header: w.header, Key: key, Codec: w.v.codec, Disks: disks})
 	if err != nil {
 		up.abort()
-		return nil, fmt.Errorf("begin delta of group %s: %w", l.group, unavailable(err))
+		return unavailable(err)
 	}
-	w.sink = &deltaSink{Writer: sw, up: up, machines: s.Machines}
-	return w, nil
+	w.sink = &deltaSink{Writer: sw, up: up, machines: w.spec.Machines}
+	return nil
 }
 
 // deltaSink streams one segment into one object.
@@ -160,7 +175,7 @@ func (d *deltaSink) committed()    {}
 // of a disk may be short. Of two writes to the same block the later one counts. p is not retained.
 func (w *Writer) Write(id dr.DiskID, off int64, p []byte) error {
 	if err := w.sink.Write(id, off, p); err != nil {
-		return fmt.Errorf("write point %s of group %s: %w", w.to.ID(), w.l.group, unavailable(err))
+		return fmt.Errorf("write point %s of group %s: %w", w.to.ID(), w.group, unavailable(err))
 	}
 	return nil
 }
@@ -168,7 +183,7 @@ func (w *Writer) Write(id dr.DiskID, off int64, p []byte) error {
 // Zero records that a range of a disk reads as zeros.
 func (w *Writer) Zero(id dr.DiskID, off, n int64) error {
 	if err := w.sink.Zero(id, off, n); err != nil {
-		return fmt.Errorf("write point %s of group %s: %w", w.to.ID(), w.l.group, unavailable(err))
+		return fmt.Errorf("write point %s of group %s: %w", w.to.ID(), w.group, unavailable(err))
 	}
 	return nil
 }
@@ -207,14 +222,19 @@ func (w *Writer) Commit(ctx context.Context) (dr.RecoveryPoint, error) {
 	}
 	p, err := w.commit(ctx)
 	if err != nil {
-		return p, fmt.Errorf("commit point %s of group %s: %w", w.to.ID(), w.l.group, unavailable(err))
+		return p, fmt.Errorf("commit point %s of group %s: %w", w.to.ID(), w.group, unavailable(err))
 	}
-	w.v.log.Debug("point committed", "group", w.l.group, "point", p.ID, "changed", p.Changed, "stored", p.Bytes)
+	w.v.log.Debug("point committed", "group", w.group, "point", p.ID, "changed", p.Changed, "stored", p.Bytes)
 	return p, nil
 }
 
 func (w *Writer) commit(ctx context.Context) (dr.RecoveryPoint, error) {
-	trailer, err := w.sink.finish(ctx, func() error { return w.l.check(ctx) })
+	trailer, err := w.sink.finish(ctx, func() error {
+		if w.spool != nil {
+			return nil // the owner is asked when the vault gets it
+		}
+		return w.l.check(ctx)
+	})
 	if err != nil && trailer == nil {
 		return dr.RecoveryPoint{}, err
 	}
@@ -230,6 +250,9 @@ func (w *Writer) commit(ctx context.Context) (dr.RecoveryPoint, error) {
 		// Either it existed, or the answer was lost: what is there decides.
 		stored, serr := w.stored(ctx)
 		if serr != nil {
+			if w.spool != nil {
+				w.spool.group(w.group).stale = true
+			}
 			return dr.RecoveryPoint{}, err
 		}
 		if stored.header.Capture != w.spec.CaptureID {
@@ -237,6 +260,10 @@ func (w *Writer) commit(ctx context.Context) (dr.RecoveryPoint, error) {
 				"another controller replicates this group: stop one of them")
 		}
 		o = stored
+	}
+	if w.spool != nil {
+		w.spool.add(w.group, o)
+		return o.point(), nil
 	}
 	if err := w.l.confirm(ctx, o.to); err != nil {
 		return dr.RecoveryPoint{}, err
@@ -250,13 +277,17 @@ func (w *Writer) commit(ctx context.Context) (dr.RecoveryPoint, error) {
 
 // stored reads the object that is at the writer's name now.
 func (w *Writer) stored(ctx context.Context) (*object, error) {
-	info, err := w.v.store.Stat(ctx, w.name)
+	store := w.v.store
+	if w.spool != nil {
+		store = w.spool.local
+	}
+	info, err := store.Stat(ctx, w.name)
 	if errors.Is(err, blob.ErrNotFound) {
 		return nil, err
 	}
 	if err != nil {
 		return nil, unavailable(err)
 	}
-	o, _, err := w.v.readObject(ctx, w.l.group, w.name, info.Size, segment.TrailerSize)
+	o, _, err := w.v.readObjectIn(ctx, store, w.group, w.name, info.Size, segment.TrailerSize)
 	return o, err
 }

@@ -82,7 +82,8 @@ type Group struct {
 // Cycle is what one replication cycle did.
 type Cycle struct {
 	Kind          string  `json:"kind"`
-	Point         string  `json:"point,omitempty" doc:"Left out when nothing changed"`
+	Point         string  `json:"point,omitempty" doc:"Left out when nothing changed, or when it is not in the vault yet"`
+	Spooled       int     `json:"spooled,omitempty" doc:"Captures that wait until the vault can be reached; they are no recovery points yet"`
 	Read          int64   `json:"read"`
 	Changed       int64   `json:"changed"`
 	Stored        int64   `json:"stored"`
@@ -122,6 +123,7 @@ type Status struct {
 	Failures    int        `json:"failures,omitempty" doc:"Failed cycles in a row"`
 	Warning     string     `json:"warning,omitempty" doc:"What is wrong while replication goes on, such as retention that fails"`
 	WarningHint string     `json:"warningHint,omitempty"`
+	Spool       *Spool     `json:"spool,omitempty" doc:"What waits while the vault cannot be reached; left out when nothing does"`
 	Run         string     `json:"run,omitempty" doc:"The failover that the state is about"`
 	Test        string     `json:"test,omitempty" doc:"Where a test failover is; left out when there is none"`
 	TestRun     string     `json:"testRun,omitempty"`
@@ -132,6 +134,15 @@ type Status struct {
 	Waiting     string     `json:"waiting,omitempty" doc:"The run of the group that waits for a person"`
 	WaitingFor  string     `json:"waitingFor,omitempty" doc:"What it asks"`
 	SplitBrain  []string   `json:"splitBrain,omitempty" doc:"Machines seen running where they must not"`
+}
+
+// Spool is what was captured and is not in the vault.
+type Spool struct {
+	Points           int        `json:"points" doc:"Captures that wait; they are no recovery points yet"`
+	Bytes            int64      `json:"bytes"`
+	Newest           *time.Time `json:"newest,omitempty" doc:"Instant of the newest that waits"`
+	UnreachableSince *time.Time `json:"unreachableSince,omitempty" doc:"Since when the vault cannot be reached; left out when it can"`
+	Error            string     `json:"error,omitempty" doc:"Why it cannot be reached"`
 }
 
 // Step is one step of a run.
