@@ -10,6 +10,7 @@ import (
 	"understudy/internal/recovery"
 	"understudy/internal/recovery/plan"
 	"understudy/internal/store"
+	"understudy/internal/watch"
 )
 
 // guard is the backend as the caller of a request may use it. The middleware has checked what the path of an operation
@@ -91,6 +92,17 @@ func veil(ctx context.Context, v dr.Site) dr.Site {
 func (g guard) Groups(ctx context.Context) ([]dr.Group, error) {
 	list, err := g.Backend.Groups(ctx)
 	return seen(ctx, g, list, err, func(v dr.Group) (string, string) { return v.Name, "" })
+}
+
+// Problems are of groups, of sites, or of the controller.
+func (g guard) Problems(ctx context.Context) ([]watch.Problem, error) {
+	list, err := g.Backend.Problems(ctx)
+	return seen(ctx, g, list, err, func(v watch.Problem) (string, string) {
+		if len(v.Event.Sites) == 1 {
+			return v.Event.Group, v.Event.Sites[0]
+		}
+		return v.Event.Group, ""
+	})
 }
 
 // Protect needs the right to the group as it is, and to what it shall be.

@@ -222,6 +222,15 @@ var needs = map[string]need{
 	"test-channel":       {itself, one(access.Configure)},
 	"list-notifications": {itself, one(access.Read)},
 
+	"list-problems":              {somewhere, one(access.Read)},
+	"retry-notification":         {itself, one(access.Configure)},
+	"drop-notification":          {itself, one(access.Configure)},
+	"list-notification-rules":    {itself, one(access.Read)},
+	"put-notification-rule":      {itself, one(access.Configure)},
+	"remove-notification-rule":   {itself, one(access.Configure)},
+	"show-notification-settings": {itself, one(access.Read)},
+	"put-notification-settings":  {itself, one(access.Configure)},
+
 	"list-users":   {itself, one(access.ManageAccess)},
 	"show-user":    {itself, one(access.ManageAccess)},
 	"put-user":     {itself, one(access.ManageAccess)},
