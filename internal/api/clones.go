@@ -22,6 +22,11 @@ type CloneBackend interface {
 	RevokeGrant(ctx context.Context, id, by string) error
 }
 
+func cloneSpec(c wire.Clone) recovery.CloneSpec {
+	return recovery.CloneSpec{Machine: c.Machine, Site: c.Site, Group: c.Group, Point: c.Point, To: c.To, As: c.As,
+		CPUs: c.CPUs, MemoryMiB: c.MemoryMiB, Format: c.Format, Sizes: c.Sizes, Networks: c.Networks, Set: c.Set, Verify: c.Verify, Start: c.Start}
+}
+
 func (s *server) clones(a huma.API) {
 	const tag = "copies"
 	accepted := func(o huma.Operation) huma.Operation {
@@ -30,9 +35,7 @@ func (s *server) clones(a huma.API) {
 	}
 	begin := func(kind string) func(context.Context, *request[wire.Clone]) (*body[wire.Run], error) {
 		return func(ctx context.Context, in *request[wire.Clone]) (*body[wire.Run], error) {
-			c := in.Body
-			r, err := s.backend.Copy(ctx, kind, recovery.CloneSpec{Machine: c.Machine, Site: c.Site, Group: c.Group, Point: c.Point, To: c.To, As: c.As,
-				CPUs: c.CPUs, MemoryMiB: c.MemoryMiB, Format: c.Format, Sizes: c.Sizes, Networks: c.Networks, Set: c.Set, Verify: c.Verify, Start: c.Start}, caller(ctx))
+			r, err := s.backend.Copy(ctx, kind, cloneSpec(in.Body), caller(ctx))
 			return &body[wire.Run]{fromRun(r, nil)}, fail(err)
 		}
 	}

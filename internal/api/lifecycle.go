@@ -49,7 +49,14 @@ func (s *server) lifeCycle(a huma.API) {
 		func(ctx context.Context, in *preview) (*body[wire.Preview], error) {
 			q := recovery.Request{Kind: runKinds[in.Body.Kind], Group: in.Name, Point: in.Body.Point, Plan: in.Body.Plan, By: caller(ctx)}
 			v, err := s.backend.PreviewFailover(ctx, q, in.Body.Failback)
-			return &body[wire.Preview]{fromPreview(v)}, fail(err)
+			w := fromPreview(v)
+			if err == nil && in.Body.Calls && v.Refused == "" {
+				calls, err := s.backend.PreviewCalls(ctx, q)
+				if w.Calls = convert(calls, fromSiteCall); err != nil {
+					w.Warnings = append(w.Warnings, "requests to providers: "+err.Error())
+				}
+			}
+			return &body[wire.Preview]{w}, fail(err)
 		})
 	huma.Register(a, accepted(op(http.MethodPost, "/v1/groups/{name}/reprotect", "reprotect", tag, "Protect a group at the site that it was failed over to, and prepare its way back")),
 		func(ctx context.Context, in *Named) (*body[wire.Run], error) {

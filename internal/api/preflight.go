@@ -14,6 +14,9 @@ import (
 // PreflightBackend says whether machines would start elsewhere.
 type PreflightBackend interface {
 	Preflight(ctx context.Context, q recovery.PreflightQuery) (recovery.Preflight, error)
+	// PreviewCalls says which requests a failover would send to providers.
+	PreviewCalls(ctx context.Context, q recovery.Request) ([]recovery.SiteCall, error)
+	PreviewClone(ctx context.Context, c recovery.CloneSpec) (recovery.ClonePreview, error)
 }
 
 func (s *server) preflights(a huma.API) {
@@ -37,6 +40,16 @@ func (s *server) preflights(a huma.API) {
 		func(ctx context.Context, in *machine) (*body[wire.Preflight], error) {
 			return preflightAnswer(s.backend.Preflight(ctx, recovery.PreflightQuery{Site: in.Name, Machine: in.Machine, Target: in.Target}))
 		})
+	huma.Register(a, op(http.MethodPost, "/v1/clones/preview", "preview-clone", "copies", "What a clone would do now"),
+		func(ctx context.Context, in *request[wire.Clone]) (*body[wire.ClonePreview], error) {
+			v, err := s.backend.PreviewClone(ctx, cloneSpec(in.Body))
+			return &body[wire.ClonePreview]{wire.ClonePreview{As: v.Made.Name, CPUs: v.Made.CPUs, MemoryMiB: v.Made.MemoryMiB, From: v.From, To: v.To, Point: v.Point, Direct: v.Direct, Bytes: v.Bytes,
+				Checks: convert(v.Checks, fromCheck), Calls: convert(v.Calls, fromSiteCall), Warnings: orEmpty(v.Warnings)}}, fail(err)
+		})
+}
+
+func fromSiteCall(c recovery.SiteCall) wire.SiteCall {
+	return wire.SiteCall{Site: c.Site, Method: c.Method, Path: c.Path, Body: c.Body}
 }
 
 func preflightAnswer(p recovery.Preflight, err error) (*body[wire.Preflight], error) {

@@ -24,6 +24,7 @@ type copyFlags struct {
 	sizes    []string
 	networks []string
 	set      []string
+	dryRun   bool
 	wait     waitFlags
 }
 
@@ -139,6 +140,7 @@ understudy run cancel RUN. The copy gets new MAC addresses and host ports, so th
 	cmd.Flags().StringVar(&f.c.Group, "group", "", "group of the recovery point")
 	cmd.Flags().StringVar(&f.c.Point, "point", "", "recovery point: latest (the default), an ID, a name or a time")
 	cmd.Flags().StringVar(&from, "from", "", "where the machine is: SITE/MACHINE, or PROVIDER:REGION/MACHINE")
+	cmd.Flags().BoolVar(&f.dryRun, "dry-run", false, "say what would be copied, whether it would start there and what Azure would be asked, and change nothing")
 	cmd.Flags().BoolVar(&f.c.Start, "start", false, "start the copy")
 	cmd.Flags().BoolVar(&f.c.Verify, "verify", false, "compare digests also when the cloud copies the disks itself")
 	return cmd
@@ -181,6 +183,9 @@ func (a *App) copyMachine(cmd *cobra.Command, machine string, f *copyFlags, begi
 		if *name, err = siteAt(cmd.Context(), api, *name); err != nil {
 			return err
 		}
+	}
+	if f.dryRun {
+		return a.previewClone(cmd.Context(), api, c)
 	}
 	run, err := begin(api, cmd.Context(), c)
 	if err != nil {

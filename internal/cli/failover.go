@@ -31,7 +31,8 @@ func (a *App) failoverCommand() *cobra.Command {
 A source that is failed over is fenced: it is kept from running again. After a failover: understudy commit GROUP,
 then understudy reprotect GROUP protects it where it runs, and understudy failback GROUP brings it back.
 
---dry-run says which point, what is lost, what happens in order and how long it should take.`,
+--dry-run says which point, what is lost, what happens in order and how long it should take; for machines that change
+their provider what understudy preflight says; and for sites of Azure which requests would be sent.`,
 		Example: `  understudy failover shop --test
   understudy failover shop --unplanned --point "2026-11-20 14:00"`,
 		Args: cobra.ExactArgs(1),
@@ -52,7 +53,7 @@ then understudy reprotect GROUP protects it where it runs, and understudy failba
 				f.Kind = "unplanned"
 			}
 			if dryRun {
-				return a.previewFailover(cmd.Context(), api, group, wire.FailoverPreview{Failover: f})
+				return a.previewFailover(cmd.Context(), api, group, wire.FailoverPreview{Failover: f, Calls: true})
 			}
 			if f.Kind != "test" {
 				warning, err := a.failoverWarning(cmd.Context(), api, group, f)

@@ -37,7 +37,7 @@ time, and nothing is lost.`,
 				f.Kind = "unplanned"
 			}
 			if dryRun {
-				return a.previewFailover(cmd.Context(), api, group, wire.FailoverPreview{Failover: wire.Failover(f), Failback: true})
+				return a.previewFailover(cmd.Context(), api, group, wire.FailoverPreview{Failover: wire.Failover(f), Failback: true, Calls: true})
 			}
 			warning, err := a.failoverWarning(cmd.Context(), api, group, wire.Failover(f))
 			if err != nil {
@@ -99,6 +99,7 @@ func (a *App) previewFailover(ctx context.Context, api *client.Client, group str
 		a.Line("  %2d. %s", i+1, s)
 	}
 	a.printRefusal(v.Refused, v.Hint, v.Warnings)
+	a.printCalls(v.Calls)
 	if len(v.Checks) > 0 {
 		if err := a.printChecks(v.Checks); err != nil {
 			return err

@@ -1,12 +1,14 @@
 package cli
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"slices"
 
 	"github.com/spf13/cobra"
 
+	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/cli/out"
 )
@@ -21,7 +23,7 @@ boot mode, drivers in the kernel and its initramfs, how the root file system and
 configuration, agent. Nothing is written: what is to be done is said as commands for the guest, to run where it runs now.
 
 ext2, ext3 and ext4 are read. What cannot be read (LVM, LUKS, XFS, btrfs, NTFS) is unknown, and what to look at by hand is said.
-Exits with 8 when a check failed. failover --dry-run says the same of machines that change their provider.`,
+Exits with 8 when a check failed. failover --dry-run and clone --dry-run say the same of machines that change their provider.`,
 		Example: `  understudy preflight shop
   understudy preflight shop --target france --point "2026-11-20 14:00"
   understudy preflight --site paris --machine build --target france`,
@@ -86,4 +88,48 @@ func (a *App) printChecks(list []wire.Check) error {
 		}
 	}
 	return err
+}
+
+// printCalls prints requests that providers would get.
+func (a *App) printCalls(list []wire.SiteCall) {
+	at := ""
+	for _, c := range list {
+		if c.Site != at {
+			at = c.Site
+			a.Line("requests at %s:", at)
+		}
+		a.Line("  %s %s", c.Method, c.Path)
+		if c.Body != "" && c.Body != "null" {
+			a.Line("      %s", c.Body)
+		}
+	}
+}
+
+// previewClone prints what a clone would do.
+func (a *App) previewClone(ctx context.Context, api *client.Client, c wire.Clone) error {
+	v, err := api.PreviewClone(ctx, c)
+	if err != nil {
+		return err
+	}
+	if !a.Human() {
+		return out.One(a.Printer, v, v.As)
+	}
+	how := "through the controller"
+	if v.Direct {
+		how = "by the cloud itself"
+	}
+	what := v.From
+	if v.Point != "" {
+		what = "point " + v.Point + " of " + v.From
+	}
+	a.Line("%s of %s is copied to %s as %s: %s of disk, %s", c.Machine, what, v.To, v.As, out.Bytes(v.Bytes), how)
+	a.printCalls(v.Calls)
+	a.printRefusal("", "", v.Warnings)
+	if len(v.Checks) > 0 {
+		if err := a.printChecks(v.Checks); err != nil {
+			return err
+		}
+	}
+	a.Note("nothing was changed")
+	return nil
 }

@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 
@@ -40,6 +41,27 @@ func (c *Controller) Copy(ctx context.Context, kind string, spec recovery.CloneS
 		}
 	}
 	return c.recovery.Start(ctx, recovery.Request{Kind: kind, Clone: &spec, By: by})
+}
+
+// PreviewClone says what a clone would do. Of a machine that is replicated the newest recovery point is looked at.
+func (c *Controller) PreviewClone(ctx context.Context, spec recovery.CloneSpec) (recovery.ClonePreview, error) {
+	if spec.Site != "" && spec.Group == "" {
+		direct, err := c.recovery.CopiesDirectly(ctx, recovery.KindClone, spec)
+		if err != nil {
+			return recovery.ClonePreview{}, err
+		}
+		group := ""
+		if !direct {
+			if group, err = c.replicating(ctx, spec.Site, spec.Machine); err != nil {
+				return recovery.ClonePreview{}, err
+			}
+		}
+		if group != "" {
+			spec.To = cmp.Or(spec.To, spec.Site)
+			spec.Group, spec.Site = group, ""
+		}
+	}
+	return c.recovery.PreviewClone(ctx, recovery.Request{Kind: recovery.KindClone, Clone: &spec})
 }
 
 // replicating returns the group that a machine is replicated with, or nothing.

@@ -32,10 +32,10 @@ func (r *Recovery) provision(ctx context.Context, p Input, name string) error {
 		if err != nil {
 			return err
 		}
-		req := site.ProvisionRequest{Owner: p.Run, Sources: map[string]string{}}
+		var req site.ProvisionRequest
 		for _, m := range r.exports.of(p.Run).machines() {
 			if m.Name == name {
-				req.Machine = m
+				req = p.provisionRequest(m)
 			}
 		}
 		for _, e := range rows {
@@ -43,20 +43,26 @@ func (r *Recovery) provision(ctx context.Context, p Input, name string) error {
 				req.Sources[e.Disk.Disk] = uri(e)
 			}
 		}
-		req.Machine.Name, req.Machine.Power = p.as(name), ""
-		if rehearses(p.Kind) {
-			req.Isolation = p.Run
-			// The ports that production uses on this host are not the test's.
-			req.Machine.NICs = slices.Clone(req.Machine.NICs)
-			for i, n := range req.Machine.NICs {
-				req.Machine.NICs[i].Forwards = slices.Clone(n.Forwards)
-				for j := range n.Forwards {
-					req.Machine.NICs[i].Forwards[j].HostPort = 0
-				}
-			}
-		}
 		return d.Provision(ctx, req)
 	})
+}
+
+// provisionRequest asks for a machine of a recovery point, as a run makes it.
+func (p Input) provisionRequest(m dr.Machine) site.ProvisionRequest {
+	req := site.ProvisionRequest{Machine: m, Owner: p.Run, Sources: map[string]string{}}
+	req.Machine.Name, req.Machine.Power = p.as(m.Name), ""
+	if rehearses(p.Kind) {
+		req.Isolation = p.Run
+		// The ports that production uses on this host are not the test's.
+		req.Machine.NICs = slices.Clone(req.Machine.NICs)
+		for i, n := range req.Machine.NICs {
+			req.Machine.NICs[i].Forwards = slices.Clone(n.Forwards)
+			for j := range n.Forwards {
+				req.Machine.NICs[i].Forwards[j].HostPort = 0
+			}
+		}
+	}
+	return req
 }
 
 // original reports whether a machine of a run is one that the group had left at the target, so that it is neither

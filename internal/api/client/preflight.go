@@ -18,3 +18,8 @@ func (c *Client) PreflightGroup(ctx context.Context, group, target, point, machi
 func (c *Client) PreflightMachine(ctx context.Context, site, machine, target string) (v wire.Preflight, err error) {
 	return v, c.do(ctx, http.MethodGet, path("sites", site, "machines", machine, "preflight")+"?"+url.Values{"target": {target}}.Encode(), nil, &v)
 }
+
+// PreviewClone says what a clone would do now.
+func (c *Client) PreviewClone(ctx context.Context, q wire.Clone) (v wire.ClonePreview, err error) {
+	return v, c.do(ctx, http.MethodPost, path("clones", "preview"), q, &v)
+}

@@ -18,6 +18,7 @@ type Resolve struct {
 type FailoverPreview struct {
 	Failover
 	Failback bool `json:"failback,omitempty" doc:"Refuse it unless it leads to where the group was first protected"`
+	Calls    bool `json:"calls,omitempty" doc:"Also say which requests the providers of sites would get"`
 }
 
 // Preview says what a failover would do now. Nothing was changed for it.
@@ -37,6 +38,7 @@ type Preview struct {
 	Hint       string           `json:"hint,omitempty"`
 	Warnings   []string         `json:"warnings"`
 	Checks     []Check          `json:"checks" doc:"Of machines that would start on other hardware than theirs"`
+	Calls      []SiteCall       `json:"calls,omitempty" doc:"Requests that the providers of sites would get, of those that tell"`
 }
 
 // PreviewPoint is the recovery point of a preview.

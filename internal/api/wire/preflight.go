@@ -17,3 +17,26 @@ type Preflight struct {
 	State  string  `json:"state" enum:"ok,warning,failure,unknown" doc:"The one that matters most"`
 	Checks []Check `json:"checks"`
 }
+
+// SiteCall is a request that the provider of a site would get.
+type SiteCall struct {
+	Site   string `json:"site"`
+	Method string `json:"method"`
+	Path   string `json:"path"`
+	Body   string `json:"body,omitempty" doc:"JSON, or what is sent, for people"`
+}
+
+// ClonePreview says what a clone would do now. Nothing was changed for it.
+type ClonePreview struct {
+	As        string     `json:"as" doc:"Name of the copy"`
+	CPUs      int        `json:"cpus,omitempty" doc:"Before the site places it"`
+	MemoryMiB int        `json:"memoryMiB,omitempty"`
+	From      string     `json:"from" doc:"Site, or group of the recovery point"`
+	To        string     `json:"to"`
+	Point     string     `json:"point,omitempty" doc:"Recovery point that is copied; of a machine that is replicated a newer one would be made"`
+	Direct    bool       `json:"direct" doc:"The cloud copies the disks itself"`
+	Bytes     int64      `json:"bytes" doc:"Of disk"`
+	Checks    []Check    `json:"checks" doc:"Of a machine that would start on other hardware than its own"`
+	Calls     []SiteCall `json:"calls" doc:"Requests to providers that tell"`
+	Warnings  []string   `json:"warnings"`
+}

@@ -135,6 +135,7 @@ func (c *serverCopy) forget(ctx context.Context) error {
 
 func (c *serverCopy) take(ctx context.Context) error {
 	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(c.from.width(64))
 	for _, d := range c.machine.Disks {
 		g.Go(func() error {
 			return c.put(ctx, c.from, d.Name, map[string]any{"createOption": "Copy", "sourceResourceId": d.Path})

@@ -180,6 +180,11 @@ func (s *Site) access(id string, write bool) *access {
 	return &access{s: s, id: id, right: right}
 }
 
+// beginAccess asks for a grant.
+func (s *Site) beginAccess(id, right string) call {
+	return call{http.MethodPost, id + "/beginGetAccess", nil, map[string]any{"access": right, "durationInSeconds": int(grantTime.Seconds())}}
+}
+
 // grant returns a client with a grant that is in force.
 func (a *access) grant(ctx context.Context) (*pageblob.Client, string, error) {
 	a.mu.Lock()
@@ -190,8 +195,7 @@ func (a *access) grant(ctx context.Context) (*pageblob.Client, string, error) {
 	var answer struct {
 		AccessSAS string `json:"accessSAS"`
 	}
-	body := map[string]any{"access": a.right, "durationInSeconds": int(grantTime.Seconds())}
-	if err := a.s.rest.run(ctx, call{http.MethodPost, a.id + "/beginGetAccess", nil, body}, &answer); err != nil {
+	if err := a.s.rest.run(ctx, a.s.beginAccess(a.id, a.right), &answer); err != nil {
 		return nil, "", fmt.Errorf("access to %s: %w", lastName(a.id), err)
 	}
 	client, err := pageblob.NewClientWithNoCredential(answer.AccessSAS, &pageblob.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: a.s.http,

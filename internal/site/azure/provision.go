@@ -69,7 +69,7 @@ func (s *Site) provision(ctx context.Context, q site.ProvisionRequest, fill func
 		return fail(err)
 	}
 	g, gctx := errgroup.WithContext(ctx)
-	g.SetLimit(4)
+	g.SetLimit(s.width(4))
 	for _, d := range m.Disks {
 		g.Go(func() error {
 			spec := diskSpec{id: one.Disks[d.Name], size: d.Size, zone: m.Attributes[attrZone], sku: cmp.Or(d.Attributes[attrSKU], s.cfg.DiskSKU), tags: with(tags, tagDisk, d.Name, tagSize, strconv.FormatInt(d.Size, 10))}

@@ -30,6 +30,7 @@ type rest struct {
 	dir        string            // where operations that are under way are kept
 	poll       time.Duration     // between two looks at an operation
 	versions   map[string]string // of the API, by the lower-case type of a resource, or its namespace
+	record     *recorder         // takes what would change something, instead of Azure; nil when it is meant
 }
 
 // versions are those of the API that the site was written for.
@@ -79,6 +80,11 @@ type call struct {
 
 // send sends a request and returns the answer when its status is one of success. The caller closes the body.
 func (r *rest) send(ctx context.Context, c call) (*http.Response, error) {
+	if r.record != nil {
+		if resp, err := r.record.answer(c, r.version(c.path)); resp != nil || err != nil {
+			return resp, err
+		}
+	}
 	q := url.Values{"api-version": {r.version(c.path)}}
 	for k, v := range c.query {
 		q[k] = v
@@ -146,8 +152,10 @@ func list[T any](ctx context.Context, r *rest, path string, query url.Values) ([
 // waiting for the same operation: the poller's token is on disk before it is waited for.
 func (r *rest) run(ctx context.Context, c call, into any) error {
 	file := filepath.Join(r.dir, operationKey(c))
-	if again, err := r.takeUp(ctx, file, into); !again {
-		return err
+	if r.record == nil {
+		if again, err := r.takeUp(ctx, file, into); !again {
+			return err
+		}
 	}
 	resp, err := r.send(ctx, c)
 	if err != nil {

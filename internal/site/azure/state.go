@@ -42,6 +42,9 @@ func (s *Site) load() error {
 
 // save writes the state, with the lock held.
 func (s *Site) save() error {
+	if s.rest.record != nil {
+		return nil
+	}
 	data, err := json.MarshalIndent(s.state, "", "  ")
 	if err != nil {
 		return err
