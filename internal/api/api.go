@@ -35,6 +35,7 @@ type Backend interface {
 	PreflightBackend
 	PointBackend
 	ExtensionBackend
+	WatchBackend
 
 	Ready(ctx context.Context) error
 
@@ -98,6 +99,7 @@ type server struct {
 	inner   Backend // not guarded, for finding out what a request is about
 	opts    Options
 	logins  *logins
+	streams chan struct{} // a place for each stream of events
 }
 
 // New returns the API of a backend.
@@ -109,7 +111,7 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &server{inner: b, opts: o, logins: newLogins(o.Now)}
+	s := &server{inner: b, opts: o, logins: newLogins(o.Now), streams: make(chan struct{}, maxStreams)}
 	s.backend = guard{b, s}
 	config := huma.DefaultConfig("Understudy", o.Version)
 	config.Info.Description = "Disaster recovery for virtual machines."
@@ -142,6 +144,9 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	s.extensions(a)
 	s.clones(a)
 	s.examinations(a)
+	s.overview(a)
+	s.events(a)
+	s.history(a)
 	s.metrics(a)
 	return s.wrap(mux), a
 }

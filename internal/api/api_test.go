@@ -79,6 +79,15 @@ func serve(t *testing.T) (*backend, *httptest.Server, huma.API) {
 	return b, s, a
 }
 
+// serveBackend serves the API of a backend.
+func serveBackend(t *testing.T, b Backend) *httptest.Server {
+	t.Helper()
+	h, _ := New(b, Options{Version: "test"})
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
+	return s
+}
+
 func call(t *testing.T, s *httptest.Server, method, path, token, body string) (int, http.Header, wire.Problem) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), method, s.URL+path, strings.NewReader(body))

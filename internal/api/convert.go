@@ -63,6 +63,7 @@ func fromStatus(s controller.Status) wire.Status {
 		Error: s.Error, Hint: s.Hint, Failures: s.Failures, Run: s.Protection.Run, SplitBrain: s.SplitBrain, Waiting: s.Waiting, WaitingFor: s.WaitingFor,
 		ProvenAt: wire.At(s.Protection.ProvenAt), ProvenPoint: s.Protection.ProvenPoint,
 		RPOMet: s.RPOMet, LiveSince: wire.At(s.LiveSince), Warning: s.Warning, WarningHint: s.WarningHint,
+		Health: string(s.Health), HealthReason: s.HealthReason, Replicating: string(s.Replicating), Recoverability: string(s.Recoverability),
 	}
 	switch s.Protection.State {
 	case dr.StateReprotecting, dr.StateReprotectFailed, dr.StateResolving, dr.StateResolveFailed:

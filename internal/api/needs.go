@@ -160,6 +160,11 @@ var needs = map[string]need{
 	"pause":        {ofGroup, one(access.Replicate)},
 	"resume":       {ofGroup, one(access.Replicate)},
 
+	"overview":      {somewhere, one(access.Read)},
+	"list-events":   {somewhere, one(access.Read)},
+	"watch-events":  {somewhere, one(access.Read)},
+	"group-history": {ofGroup, one(access.Read)},
+
 	"list-points":  {ofGroup, one(access.Read)},
 	"show-point":   {ofGroup, one(access.Read)},
 	"name-point":   {ofGroup, one(access.Replicate)},

@@ -75,7 +75,7 @@ func (a *App) serve(ctx context.Context, listen string, log *slog.Logger) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	answers, _ := api.New(c, api.Options{Version: a.Version, Logger: log})
+	answers, _ := api.New(c, api.Options{Version: a.Version, Logger: log, Now: a.Now})
 	handler, err := console.New(console.Options{API: answers, Files: web.Files(), Version: a.Version})
 	if err != nil {
 		return err

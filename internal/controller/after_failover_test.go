@@ -281,7 +281,7 @@ func TestSlowSourceMissesItsObjective(t *testing.T) {
 		"clock of the guest": {-time.Minute, 0, true},
 	} {
 		st := Status{Group: shop, RPO: time.Second, KnownGood: now.Add(-c.age), LastCycle: replicate.Result{Took: c.took}}
-		if err := s.lose(ctx, &st); err != nil || st.RPOMet != c.met || st.Lose != max(0, c.age) {
+		if err := s.lose(&st, &records{}); err != nil || st.RPOMet != c.met || st.Lose != max(0, c.age) {
 			t.Errorf("%s: met %v, lose %s, %v", name, st.RPOMet, st.Lose, err)
 		}
 	}

@@ -296,7 +296,11 @@ func (c *Controller) Unprotect(ctx context.Context, name string) error {
 	if err := c.recovery.Abandon(ctx, name); err != nil {
 		return fmt.Errorf("unprotect %s: %w", name, err)
 	}
-	return c.store.DeleteGroup(ctx, name)
+	if err := c.store.DeleteGroup(ctx, name); err != nil {
+		return err
+	}
+	c.history.Forget(name)
+	return nil
 }
 
 // Pause pauses replication of a group until Resume.

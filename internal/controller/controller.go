@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"understudy/internal/dr"
+	"understudy/internal/history"
 	"understudy/internal/keyring"
 	"understudy/internal/recovery"
 	"understudy/internal/registry"
@@ -66,6 +67,7 @@ type Controller struct {
 	log        *slog.Logger
 	lock       io.Closer
 	store      *store.Store
+	history    *history.History
 	scheduler  *replicate.Scheduler
 	recovery   *recovery.Recovery
 	extensions *extensions
@@ -73,6 +75,7 @@ type Controller struct {
 	opener     keyring.Opener
 	lost       chan error
 	dirty      dirtyStatus
+	feed       feed
 
 	mu       sync.Mutex
 	drillsMu sync.Mutex
@@ -125,12 +128,16 @@ func Open(ctx context.Context, cfg Config) (_ *Controller, err error) {
 	if err := c.prepare(ctx); err != nil {
 		return nil, fmt.Errorf("open controller: %w", err)
 	}
+	c.history, err = history.Open(ctx, filepath.Join(cfg.Dir, "history.db"), history.Options{Now: cfg.Now, Logger: cfg.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("open controller: %w", err)
+	}
 	holder, err := c.identity()
 	if err != nil {
 		return nil, fmt.Errorf("open controller: %w", err)
 	}
 	c.scheduler = replicate.NewScheduler(replicate.SchedulerConfig{
-		Holder: holder, Load: c.load, OnStatus: c.dirty.put, Now: cfg.Now, Logger: cfg.Logger,
+		Holder: holder, Load: c.load, OnStatus: c.onStatus, OnCycle: c.onCycle, Now: cfg.Now, Logger: cfg.Logger,
 	})
 	if c.extensions, err = c.openExtensions(ctx); err != nil {
 		return nil, fmt.Errorf("open controller: %w", err)
@@ -257,6 +264,7 @@ func (c *Controller) Serve(ctx context.Context) error {
 	g.Go(func() error { c.adopt(ctx); return nil })
 	g.Go(func() error { return c.scheduler.Run(ctx) })
 	g.Go(func() error { return c.saveStatus(ctx) })
+	g.Go(func() error { return c.history.Run(ctx) })
 	g.Go(func() error { return c.reconcile(ctx) })
 	g.Go(func() error { return c.tidy(ctx) })
 	g.Go(func() error { return c.keepDrills(ctx) })
@@ -313,6 +321,9 @@ func (c *Controller) Close() error {
 		}
 	}
 	c.mu.Unlock()
+	if c.history != nil {
+		err = errors.Join(err, c.history.Close())
+	}
 	if c.store != nil {
 		err = errors.Join(err, c.store.Close())
 	}

@@ -141,17 +141,21 @@ func (c *Controller) Drill(ctx context.Context, group string) (Drill, error) {
 
 // Drills tells how every group stands with its rehearsals.
 func (c *Controller) Drills(ctx context.Context) ([]Drill, error) {
-	groups, err := c.store.Groups(ctx)
+	r, err := c.read(ctx, "")
 	if err != nil {
 		return nil, err
 	}
-	schedules, err := c.drillSchedules(ctx)
-	if err != nil {
-		return nil, err
-	}
-	list := make([]Drill, 0, len(groups))
-	for _, g := range groups {
-		d, err := c.drill(ctx, g.Name, schedules)
+	list := make([]Drill, 0, len(r.groups))
+	for _, g := range r.groups {
+		var schedule *store.DrillSchedule
+		if s, ok := r.schedules[g.Name]; ok {
+			schedule = &s
+		}
+		var last *store.Run
+		if run, ok := r.drills[g.Name]; ok {
+			last = &run
+		}
+		d, err := c.drillOf(g.Name, r.protections[g.Name], schedule, last)
 		if err != nil {
 			return nil, err
 		}
@@ -171,24 +175,32 @@ func (c *Controller) drillSchedules(ctx context.Context) (map[string]store.Drill
 }
 
 func (c *Controller) drill(ctx context.Context, group string, schedules map[string]store.DrillSchedule) (Drill, error) {
-	d := Drill{Group: group}
 	prot, err := c.store.Protection(ctx, group)
 	if err != nil {
-		return d, err
+		return Drill{}, err
 	}
-	d.ProvenAt, d.ProvenRun, d.ProvenPoint, d.ProvenRTO = prot.ProvenAt, prot.ProvenRun, prot.ProvenPoint, prot.ProvenRTO
 	runs, err := c.store.Runs(ctx, store.RunFilter{Group: group, Kind: recovery.KindDrill, Limit: 1})
 	if err != nil {
-		return d, err
+		return Drill{}, err
 	}
+	var last *store.Run
 	if len(runs) > 0 {
-		d.Last = &runs[0]
+		last = &runs[0]
 	}
-	s, ok := schedules[group]
-	if !ok {
+	var schedule *store.DrillSchedule
+	if s, ok := schedules[group]; ok {
+		schedule = &s
+	}
+	return c.drillOf(group, prot, schedule, last)
+}
+
+// drillOf tells how a group stands with its rehearsals, by what is stored of it.
+func (c *Controller) drillOf(group string, prot store.Protection, s *store.DrillSchedule, last *store.Run) (Drill, error) {
+	d := Drill{Group: group, Schedule: s, Last: last,
+		ProvenAt: prot.ProvenAt, ProvenRun: prot.ProvenRun, ProvenPoint: prot.ProvenPoint, ProvenRTO: prot.ProvenRTO}
+	if s == nil {
 		return d, nil
 	}
-	d.Schedule = &s
 	table, err := drill.ParseTimetable(s.Cron, s.Zone)
 	if err != nil {
 		return d, err
@@ -197,8 +209,8 @@ func (c *Controller) drill(ctx context.Context, group string, schedules map[stri
 	for at := s.Next; len(d.Upcoming) < 3 && !at.IsZero(); at = table.Next(at) {
 		d.Upcoming = append(d.Upcoming, at)
 	}
-	d.Limit = table.Limit(s, now)
-	if age := now.Sub(proofOf(s, prot)); age > d.Limit {
+	d.Limit = table.Limit(*s, now)
+	if age := now.Sub(proofOf(*s, prot)); age > d.Limit {
 		d.Overdue = age
 	}
 	return d, nil

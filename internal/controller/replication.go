@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"understudy/internal/dr"
+	"understudy/internal/history"
 	"understudy/internal/replicate"
 	"understudy/internal/store"
 )
@@ -39,6 +40,32 @@ func (c *Controller) load(ctx context.Context, group string) (replicate.Work, er
 	}
 	cycler.Describe = c.extensions.describe(g)
 	return replicate.Work{Group: g, RPO: policy.RPO, Keep: policy.Keep, Cycler: cycler, AppEvery: policy.AppEvery, FreezeTimeout: policy.FreezeTimeout}, nil
+}
+
+// onStatus is told of changes of status.
+func (c *Controller) onStatus(s replicate.Status) {
+	c.dirty.put(s)
+	c.feed.group(s.Group)
+}
+
+// onCycle is told of cycles that ended.
+func (c *Controller) onCycle(e replicate.CycleEnd) {
+	s := history.Sample{Time: e.Ended, Changed: e.Result.Changed, Stored: e.Result.Stored, Read: e.Result.Read, Took: e.Result.Took}
+	if e.Err != nil {
+		s.Failures = 1
+	}
+	if !e.KnownGood.IsZero() {
+		s.Lag = e.Ended.Sub(e.KnownGood) // before the next is there is when it is the largest
+	}
+	c.history.Add(e.Group, s)
+}
+
+// History is what the cycles of a group did from one instant to another, in at most so many buckets.
+func (c *Controller) History(ctx context.Context, group string, from, to time.Time, points int) ([]history.Sample, error) {
+	if _, err := c.store.Group(ctx, group); err != nil {
+		return nil, err
+	}
+	return c.history.Query(ctx, group, from, to, points)
 }
 
 // dirtyStatus collects changes of status until they are saved together: the scheduler must not wait for the disk.

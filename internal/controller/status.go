@@ -3,9 +3,11 @@ package controller
 import (
 	"context"
 	"encoding/json"
+	"fmt"
 	"time"
 
 	"understudy/internal/dr"
+	"understudy/internal/recovery"
 	"understudy/internal/replicate"
 	"understudy/internal/store"
 	"understudy/internal/vault"
@@ -41,20 +43,56 @@ type Status struct {
 	Lose        time.Duration
 	RPOMet      bool
 	LiveSince   time.Time
+
+	Observed       time.Time // when something was last known of its replication
+	Health         dr.Health
+	HealthReason   string // empty when healthy
+	Replicating    dr.Replication
+	Recoverability dr.Recoverability
 }
 
-// Status returns the status of one group, or of all when name is empty.
+// Status returns the status of one group, or of all by name when name is empty. What it costs to read does not grow with
+// the number of groups but for their rows.
 func (c *Controller) Status(ctx context.Context, name string) ([]Status, error) {
-	groups, err := c.store.Groups(ctx)
-	if name != "" {
-		var g dr.Group
-		g, err = c.store.Group(ctx, name)
-		groups = []dr.Group{g}
-	}
+	r, err := c.read(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	fences, err := c.store.Fences(ctx, name)
+	list := make([]Status, 0, len(r.groups))
+	for _, g := range r.groups {
+		s, err := c.status(g, r)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, s)
+	}
+	return list, nil
+}
+
+// records are what is stored of groups, by group.
+type records struct {
+	groups      []dr.Group
+	rpo         map[string]time.Duration // by policy
+	saved       map[string]store.GroupStatus
+	protections map[string]store.Protection
+	fences      map[string][]store.Fence
+	active      map[string]store.Run // the run under way
+	schedules   map[string]store.DrillSchedule
+	drills      map[string]store.Run // the newest drill
+	failovers   map[string]store.Run // by ID: those that the states are about
+}
+
+// read reads what is stored of one group, or of all.
+func (c *Controller) read(ctx context.Context, name string) (*records, error) {
+	r := &records{rpo: map[string]time.Duration{}, fences: map[string][]store.Fence{}}
+	var err error
+	if name == "" {
+		r.groups, err = c.store.Groups(ctx)
+	} else {
+		var g dr.Group
+		g, err = c.store.Group(ctx, name)
+		r.groups = []dr.Group{g}
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -62,60 +100,77 @@ func (c *Controller) Status(ctx context.Context, name string) ([]Status, error) 
 	if err != nil {
 		return nil, err
 	}
-	drills, err := c.drillSchedules(ctx)
+	for _, p := range policies {
+		r.rpo[p.Name] = p.RPO
+	}
+	fences, err := c.store.Fences(ctx, name)
 	if err != nil {
 		return nil, err
 	}
-	rpo := map[string]time.Duration{}
-	for _, p := range policies {
-		rpo[p.Name] = p.RPO
+	for _, f := range fences {
+		r.fences[f.Group] = append(r.fences[f.Group], f)
 	}
-	list := make([]Status, 0, len(groups))
-	for _, g := range groups {
-		s := Status{Group: g, RPO: rpo[g.Policy]}
-		if s.Protection, err = c.store.Protection(ctx, g.Name); err != nil {
-			return nil, err
-		}
-		if err := c.fill(ctx, &s); err != nil {
-			return nil, err
-		}
-		if _, ok := drills[g.Name]; ok {
-			d, err := c.drill(ctx, g.Name, drills)
-			if err != nil {
-				return nil, err
-			}
-			s.Drill = &d
-		}
-		for _, f := range fences {
-			if f.Group == g.Name && !f.SplitBrain.IsZero() {
-				s.SplitBrain = append(s.SplitBrain, f.Site+"/"+f.Machine)
-			}
-		}
-		if err := c.waits(ctx, &s); err != nil {
-			return nil, err
-		}
-		c.warnOfExtensions(&s)
-		list = append(list, s)
+	if r.saved, err = c.store.StatusesOf(ctx, name); err != nil {
+		return nil, err
 	}
-	return list, nil
+	if r.protections, err = c.store.ProtectionsOf(ctx, name); err != nil {
+		return nil, err
+	}
+	if r.active, err = c.store.ActiveRuns(ctx, name); err != nil {
+		return nil, err
+	}
+	if r.schedules, err = c.drillSchedules(ctx); err != nil {
+		return nil, err
+	}
+	if r.drills, err = c.store.NewestRuns(ctx, recovery.KindDrill, name); err != nil {
+		return nil, err
+	}
+	var about []string
+	for _, p := range r.protections {
+		if failedOver(p.State) && p.Run != "" {
+			about = append(about, p.Run)
+		}
+	}
+	r.failovers, err = c.store.RunsByID(ctx, about)
+	return r, err
 }
 
-// waits adds what a run of the group asks of a person.
-func (c *Controller) waits(ctx context.Context, s *Status) error {
-	runs, err := c.store.Runs(ctx, store.RunFilter{Group: s.Group.Name, Active: true, Limit: 1})
-	if err != nil || len(runs) == 0 || runs[0].State != store.RunWaiting {
-		return err
+// status puts together what is known of a group.
+func (c *Controller) status(g dr.Group, r *records) (Status, error) {
+	s := Status{Group: g, RPO: r.rpo[g.Policy], Protection: r.protections[g.Name]}
+	s.Protection.Group = g.Name
+	if err := c.fill(&s, r); err != nil {
+		return s, err
 	}
-	s.Waiting, s.WaitingFor = runs[0].ID, runs[0].Message
-	return nil
+	if schedule, ok := r.schedules[g.Name]; ok {
+		var last *store.Run
+		if run, ok := r.drills[g.Name]; ok {
+			last = &run
+		}
+		d, err := c.drillOf(g.Name, s.Protection, &schedule, last)
+		if err != nil {
+			return s, err
+		}
+		s.Drill = &d
+	}
+	for _, f := range r.fences[g.Name] {
+		if !f.SplitBrain.IsZero() {
+			s.SplitBrain = append(s.SplitBrain, f.Site+"/"+f.Machine)
+		}
+	}
+	if run, ok := r.active[g.Name]; ok && run.State == store.RunWaiting {
+		s.Waiting, s.WaitingFor = run.ID, run.Message
+	}
+	c.warnOfExtensions(&s)
+	c.judge(&s)
+	return s, nil
 }
 
 // fill adds what the scheduler knows, and what it knew before a restart.
-func (c *Controller) fill(ctx context.Context, s *Status) error {
-	saved, err := c.store.Status(ctx, s.Group.Name)
-	if err != nil {
-		return err
-	}
+func (c *Controller) fill(s *Status, r *records) error {
+	saved := r.saved[s.Group.Name]
+	saved.Group = s.Group.Name
+	s.Observed = saved.Updated
 	live, err := c.scheduler.Status(s.Group.Name)
 	switch {
 	case err == nil:
@@ -123,43 +178,57 @@ func (c *Controller) fill(ctx context.Context, s *Status) error {
 			return err
 		}
 		s.Progress, s.Warning, s.WarningHint, s.Spool = live.Progress, live.Warning, live.WarningHint, live.Spool
+		s.Observed = c.cfg.Now()
 	case dr.KindOf(err) != dr.KindNotFound:
 		return err
 	}
 	s.Replication, s.KnownGood, s.LastPoint, s.NextDue = saved.State, saved.KnownGood, saved.LastPoint, saved.NextDue
 	s.Error, s.Hint, s.Failures = saved.LastError, saved.Hint, saved.Failures
-	if len(saved.Detail) > 0 {
+	if live.Last.Kind != "" {
+		s.LastCycle = live.Last
+	} else if len(saved.Detail) > 0 {
 		if err := json.Unmarshal(saved.Detail, &s.LastCycle); err != nil {
 			c.log.Warn("read saved cycle", "group", s.Group.Name, "err", err)
 		}
 	}
-	return c.lose(ctx, s)
+	return c.lose(s, r)
+}
+
+// failedOver reports whether a state is about a failover whose result says what runs.
+func failedOver(s dr.State) bool {
+	switch s {
+	case dr.StateFailover, dr.StateFailoverFailed, dr.StateFailedOver, dr.StateCommitted:
+		return true
+	}
+	return false
 }
 
 // lose works out what would be lost.
-func (c *Controller) lose(ctx context.Context, s *Status) error {
+func (c *Controller) lose(s *Status, r *records) error {
 	now := c.cfg.Now()
-	switch s.Protection.State {
-	case dr.StateFailover, dr.StateFailoverFailed, dr.StateFailedOver, dr.StateCommitted:
+	if failedOver(s.Protection.State) {
 		// What ailed replication of the former site is over.
 		s.Error, s.Hint, s.Failures, s.Warning, s.WarningHint = "", "", 0, "", ""
 		s.NextDue, s.Progress, s.LastCycle, s.Spool = time.Time{}, replicate.Progress{}, replicate.Result{}, vault.SpoolState{}
-		run, res, err := c.recovery.Result(ctx, s.Protection.Run)
+		run, ok := r.failovers[s.Protection.Run]
+		if !ok {
+			return dr.WithHint(fmt.Errorf("status of %s: no run named %q", s.Group.Name, s.Protection.Run), dr.KindNotFound, "understudy run list")
+		}
+		res, err := recovery.ResultOf(run)
 		if err != nil {
 			return err
 		}
 		now = run.Requested // the source counts as lost from then on
-		if st := s.Protection.State; st != dr.StateFailedOver && st != dr.StateCommitted {
-			if res.Point != "" { // the newest is known better by the run than by the replication that it ended
-				s.LastPoint = res.Point
-			}
-			break
+		if st := s.Protection.State; st == dr.StateFailedOver || st == dr.StateCommitted {
+			// The point that it was brought up from is the newest of what runs now.
+			s.KnownGood, s.LastPoint, s.Recoverable = res.PointTime, res.Point, true
+			s.LiveSince = res.LiveSince()
+			s.Lose = max(0, c.cfg.Now().Sub(s.LiveSince))
+			return nil
 		}
-		// The point that it was brought up from is the newest of what runs now.
-		s.KnownGood, s.LastPoint, s.Recoverable = res.PointTime, res.Point, true
-		s.LiveSince = res.LiveSince()
-		s.Lose = max(0, c.cfg.Now().Sub(s.LiveSince))
-		return nil
+		if res.Point != "" { // the newest is known better by the run than by the replication that it ended
+			s.LastPoint = res.Point
+		}
 	}
 	if s.KnownGood.IsZero() {
 		return nil
@@ -169,4 +238,20 @@ func (c *Controller) lose(ctx context.Context, s *Status) error {
 	// too slow for its objective misses it all the same.
 	s.RPOMet = s.Lose <= s.RPO+min(s.LastCycle.Took, s.RPO/2)
 	return nil
+}
+
+// judge says how the group is.
+func (c *Controller) judge(s *Status) {
+	f := dr.Facts{
+		State: s.Protection.State, Test: s.Protection.Test, SplitBrain: s.Protection.SplitBrain || len(s.SplitBrain) > 0,
+		Fenced: s.Replication == replicate.StateFenced && !failedOver(s.Protection.State), Paused: s.Group.Paused,
+		Age: c.cfg.Now().Sub(s.Observed), RPO: s.RPO, RPOMet: s.RPOMet, Recoverable: s.Recoverable, Lag: s.Lose,
+		Failures: s.Failures, Error: s.Error, Warning: s.Warning, Waiting: s.Waiting != "",
+		ProvenAt: s.Protection.ProvenAt, Now: c.cfg.Now(),
+	}
+	if s.Drill != nil {
+		f.Overdue, f.ProofLimit = s.Drill.Overdue > 0, s.Drill.Limit
+	}
+	s.Health, s.HealthReason = dr.JudgeHealth(f)
+	s.Replicating, s.Recoverability = dr.JudgeReplication(f), dr.JudgeRecoverability(f)
 }

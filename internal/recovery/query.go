@@ -20,15 +20,22 @@ func (r *Recovery) Run(ctx context.Context, id string) (store.Run, []store.Step,
 
 // Result returns a run, by its ID, and what it achieved so far.
 func (r *Recovery) Result(ctx context.Context, id string) (store.Run, Result, error) {
-	var res Result
 	run, err := r.o.Store.Run(ctx, id)
-	if err == nil && len(run.Result) > 0 {
-		err = json.Unmarshal(run.Result, &res)
-	}
 	if err != nil {
-		return run, res, fmt.Errorf("read result of run %s: %w", id, err)
+		return run, Result{}, fmt.Errorf("read result of run %s: %w", id, err)
 	}
-	return run, res, nil
+	res, err := ResultOf(run)
+	return run, res, err
+}
+
+// ResultOf returns what a run achieved so far.
+func ResultOf(run store.Run) (res Result, err error) {
+	if len(run.Result) > 0 {
+		if err := json.Unmarshal(run.Result, &res); err != nil {
+			return res, fmt.Errorf("read result of run %s: %w", run.ID, err)
+		}
+	}
+	return res, nil
 }
 
 // Runs lists runs, newest first.
@@ -55,3 +62,6 @@ func (r *Recovery) Watch(ctx context.Context, id string, fn func(store.Run, []st
 		}
 	}
 }
+
+// Changed returns a channel that is closed when a run or its progress changes.
+func (r *Recovery) Changed() <-chan struct{} { return r.view.changes() }

@@ -67,8 +67,19 @@ type SchedulerConfig struct {
 	Load func(ctx context.Context, group string) (Work, error)
 	// OnStatus, when set, is told each change of a group's status, from any goroutine, and must not block.
 	OnStatus func(Status)
-	Now      func() time.Time
-	Logger   *slog.Logger
+	// OnCycle, when set, is told of each cycle that ended by itself, from any goroutine, and must not block.
+	OnCycle func(CycleEnd)
+	Now     func() time.Time
+	Logger  *slog.Logger
+}
+
+// A CycleEnd is how a cycle ended.
+type CycleEnd struct {
+	Group     string
+	Ended     time.Time
+	KnownGood time.Time // before the cycle; zero when none succeeded since the start
+	Result    Result
+	Err       error
 }
 
 // A Scheduler runs the cycles of many groups. A group never has two cycles at once. Cycles are started so that the
@@ -348,6 +359,9 @@ func (s *Scheduler) runCycle(ctx context.Context, j *job) {
 func (s *Scheduler) settle(j *job, began time.Time, rpo time.Duration, res Result, err error) {
 	st := &j.status
 	st.Progress = Progress{}
+	if s.cfg.OnCycle != nil && !errors.Is(err, context.Canceled) {
+		s.cfg.OnCycle(CycleEnd{Group: j.name, Ended: s.cfg.Now(), KnownGood: st.KnownGood, Result: res, Err: err})
+	}
 	if at, point := res.KnownGood(); err == nil && !at.IsZero() {
 		st.KnownGood = at
 		if point != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
+	"strings"
 	"time"
 
 	"understudy/internal/dr"
@@ -117,31 +118,51 @@ func (s *Store) AppendEvent(ctx context.Context, e Event) (Event, error) {
 
 // An EventFilter selects events; its zero value selects all.
 type EventFilter struct {
-	After int64 // sequence
-	Group string
-	Run   string
-	Limit int // 0: 1000
+	After  int64 // sequence
+	Before int64 // sequence; open when 0
+	Group  string
+	Run    string
+	Kind   string // one that ends with '.' selects all that begin with it
+	Text   string // in the message, the kind or the group's name, whatever the case
+	Newest bool   // newest first
+	Limit  int    // 0: 1000
 }
 
-// Events returns the events selected, oldest first.
+// Events returns the events selected, oldest first unless the newest are wanted first.
 func (s *Store) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 	if f.Limit <= 0 {
 		f.Limit = 1000
 	}
 	query, args := "SELECT sequence, time, kind, grp, run, message FROM events WHERE sequence > ?", []any{f.After}
-	if f.Group != "" {
-		query, args = query+" AND grp = ?", append(args, f.Group)
+	and := func(wanted bool, condition string, value any) {
+		if wanted {
+			query, args = query+" AND "+condition, append(args, value)
+		}
 	}
-	if f.Run != "" {
-		query, args = query+" AND run = ?", append(args, f.Run)
+	and(f.Before > 0, "sequence < ?", f.Before)
+	and(f.Group != "", "grp = ?", f.Group)
+	and(f.Run != "", "run = ?", f.Run)
+	if strings.HasSuffix(f.Kind, ".") {
+		and(true, "substr(kind, 1, length(?)) = ?", f.Kind)
+		args = append(args, f.Kind)
+	} else {
+		and(f.Kind != "", "kind = ?", f.Kind)
+	}
+	and(f.Text != "", `kind || ' ' || grp || ' ' || message LIKE ? ESCAPE '\'`, "%"+likeEscape.Replace(f.Text)+"%")
+	query += " ORDER BY sequence"
+	if f.Newest {
+		query += " DESC"
 	}
 	return queryRows(ctx, s.read, "read events", func(r *sql.Rows) (e Event, err error) {
 		var at int64
 		err = r.Scan(&e.Sequence, &at, &e.Kind, &e.Group, &e.Run, &e.Message)
 		e.Time = instant(at)
 		return e, err
-	}, query+" ORDER BY sequence LIMIT ?", append(args, f.Limit)...)
+	}, query+" LIMIT ?", append(args, f.Limit)...)
 }
+
+// likeEscape takes their meaning from the wildcards of LIKE.
+var likeEscape = strings.NewReplacer(`\`, `\\`, "%", `\%`, "_", `\_`)
 
 // LastEvent is the sequence of the newest event, 0 when there is none.
 func (s *Store) LastEvent(ctx context.Context) (int64, error) {

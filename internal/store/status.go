@@ -56,11 +56,6 @@ func (s *Store) Status(ctx context.Context, group string) (GroupStatus, error) {
 	return list[0], nil
 }
 
-// Statuses returns every saved status by group.
-func (s *Store) Statuses(ctx context.Context) ([]GroupStatus, error) {
-	return queryDocs[GroupStatus](ctx, s.read, "read status", "SELECT doc FROM group_status ORDER BY grp")
-}
-
 // Due returns the groups, not paused, whose next cycle is due at now, the longest overdue first. A group without a
 // saved status is due.
 func (s *Store) Due(ctx context.Context, now time.Time, limit int) ([]string, error) {
@@ -93,11 +88,6 @@ func (s *Store) Protection(ctx context.Context, group string) (Protection, error
 		return Protection{Group: group}, err
 	}
 	return list[0], nil
-}
-
-// Protections returns every recorded protection by group.
-func (s *Store) Protections(ctx context.Context) ([]Protection, error) {
-	return queryDocs[Protection](ctx, s.read, "read protections", "SELECT doc FROM protections ORDER BY grp")
 }
 
 // ChangeProtection replaces a group's protection by what change makes of it, in one transaction. It returns the result.

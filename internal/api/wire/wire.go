@@ -103,12 +103,18 @@ type Progress struct {
 
 // Status answers what would be lost now, for one group.
 type Status struct {
-	Group       string     `json:"group"`
-	Site        string     `json:"site"`
-	Target      string     `json:"target"`
-	Vault       string     `json:"vault"`
-	State       string     `json:"state" doc:"Where the group is in its life cycle"`
-	Replication string     `json:"replication" doc:"What replication does"`
+	Group       string `json:"group"`
+	Site        string `json:"site"`
+	Target      string `json:"target"`
+	Vault       string `json:"vault"`
+	State       string `json:"state" doc:"Where the group is in its life cycle"`
+	Replication string `json:"replication" doc:"What replication does"`
+
+	Health         string `json:"health" enum:"critical,unknown,warning,healthy" doc:"Whether the group needs a person"`
+	HealthReason   string `json:"healthReason,omitempty" doc:"Why it is not healthy"`
+	Replicating    string `json:"replicating" enum:"fenced,failing,late,unknown,paused,seeding,off,current" doc:"Whether recovery points are made as they should be"`
+	Recoverability string `json:"recoverability" enum:"not-recoverable,never-proven,proven-stale,proven" doc:"Whether there is something to fail over to, and whether that was shown to boot"`
+
 	KnownGood   *time.Time `json:"knownGood,omitempty" doc:"The vault holds everything up to this instant"`
 	LoseSeconds *float64   `json:"loseSeconds,omitempty" doc:"What is lost if the group's site is lost now; left out when nothing can be recovered"`
 	LiveSince   *time.Time `json:"liveSince,omitempty" doc:"After a failover: since when the group runs at its site, where nothing protects it"`

@@ -1,0 +1,115 @@
+package controller
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"testing"
+	"time"
+
+	"understudy/internal/dr"
+	"understudy/internal/store"
+)
+
+// follow collects changes until enough says so.
+func follow(t *testing.T, c *Controller, after int64, enough func(Change) bool) {
+	t.Helper()
+	done := errors.New("enough")
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	err := c.Follow(ctx, after, func(change Change) error {
+		if enough(change) {
+			return done
+		}
+		return nil
+	})
+	if !errors.Is(err, done) {
+		t.Fatal(err)
+	}
+}
+
+func TestFollow(t *testing.T) {
+	s := setUp(t)
+	ctx := t.Context()
+	addMachine(t, s.east, "db")
+	if _, err := s.Protect(ctx, shop); err != nil {
+		t.Fatal(err)
+	}
+	follow(t, s.Controller, -1, func(c Change) bool { return slices.Contains(c.Groups, "shop") })
+	if _, err := s.Sync(ctx, "shop"); err != nil {
+		t.Fatal(err)
+	}
+	run, err := s.StartRun(ctx, "test-failover", "shop", "latest", "somebody")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.reach(t, run, store.RunSucceeded)
+	var kinds []string
+	var last int64
+	follow(t, s.Controller, 0, func(c Change) bool {
+		if c.Event == nil {
+			return false
+		}
+		if c.Event.Sequence <= last {
+			t.Errorf("event %d after %d", c.Event.Sequence, last)
+		}
+		last = c.Event.Sequence
+		kinds = append(kinds, c.Event.Kind)
+		return c.Event.Run == run.ID && c.Event.Kind != "run.started"
+	})
+	// After that there is nothing but what happens next.
+	begun := make(chan struct{})
+	go func() {
+		<-begun
+		s.event(ctx, "test", "shop", "", "the next")
+	}()
+	close(begun)
+	follow(t, s.Controller, last, func(c Change) bool {
+		if c.Event != nil && c.Event.Sequence <= last {
+			t.Errorf("event %d again", c.Event.Sequence)
+		}
+		return c.Event != nil && c.Event.Kind == "test"
+	})
+}
+
+func TestOverviewAndHistory(t *testing.T) {
+	s := setUp(t)
+	ctx := t.Context()
+	all := func(string, string) bool { return true }
+	addMachine(t, s.east, "db")
+	addMachine(t, s.east, "web")
+	mail := shop
+	mail.Name, mail.Machines = "mail", []dr.MachinePolicy{{Name: "web"}}
+	for _, g := range []dr.Group{shop, mail} {
+		if _, err := s.Protect(ctx, g); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Sync(ctx, g.Name); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Pause(ctx, "mail"); err != nil {
+		t.Fatal(err)
+	}
+	o, err := s.Overview(ctx, all)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if o.Groups != 2 || o.Replication[dr.ReplicationPaused] != 1 || o.Recoverability[dr.NeverProven] != 2 || o.Health[dr.HealthWarning] == 0 || len(o.Worst) != 2 {
+		t.Errorf("%+v", o)
+	}
+	if len(o.Vaults) != 1 || o.Vaults[0].Groups != 2 {
+		t.Errorf("vaults: %+v", o.Vaults)
+	}
+	o, err = s.Overview(ctx, func(group, _ string) bool { return group == "shop" })
+	if err != nil || o.Groups != 1 || o.Recoverability[dr.NeverProven] != 1 {
+		t.Errorf("of one group: %+v, %v", o, err)
+	}
+	list, err := s.History(ctx, "shop", time.Now().Add(-time.Hour), time.Now().Add(time.Hour), 10)
+	if err != nil || len(list) == 0 || list[0].Changed == 0 {
+		t.Errorf("history: %+v, %v", list, err)
+	}
+	if _, err := s.History(ctx, "none", time.Now().Add(-time.Hour), time.Now(), 10); dr.KindOf(err) != dr.KindNotFound {
+		t.Errorf("history of nothing: %v", err)
+	}
+}

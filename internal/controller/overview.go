@@ -1,0 +1,99 @@
+package controller
+
+import (
+	"cmp"
+	"context"
+	"slices"
+	"time"
+
+	"understudy/internal/dr"
+	"understudy/internal/site"
+	"understudy/internal/store"
+)
+
+// worstMost is how many groups an overview names as the worst.
+const worstMost = 10
+
+// An Overview is how everything is, in numbers.
+type Overview struct {
+	At             time.Time
+	Groups         int
+	Health         map[dr.Health]int
+	Replication    map[dr.Replication]int
+	Recoverability map[dr.Recoverability]int
+	RPOMissed      int
+	Worst          []Status // by what would be lost, the most first
+	SplitBrains    []Status
+	Overdue        []Status // drills that are
+	Active         []store.Run
+	Vaults         []VaultUsage
+	Monitors       []store.Monitor // in alarm
+}
+
+// VaultUsage is what is known of how full a vault is.
+type VaultUsage struct {
+	Vault  store.Vault
+	Groups int // that use it
+}
+
+// Overview tells how everything is that the caller may see. What was not heard of lately counts as unknown.
+func (c *Controller) Overview(ctx context.Context, sees func(group, siteName string) bool) (Overview, error) {
+	o := Overview{At: c.cfg.Now(), Health: map[dr.Health]int{}, Replication: map[dr.Replication]int{}, Recoverability: map[dr.Recoverability]int{}}
+	list, err := c.Status(ctx, "")
+	if err != nil {
+		return o, err
+	}
+	list = slices.DeleteFunc(list, func(s Status) bool { return !sees(s.Group.Name, "") })
+	uses := map[string]int{}
+	for _, s := range list {
+		o.Groups++
+		o.Health[s.Health]++
+		o.Replication[s.Replicating]++
+		o.Recoverability[s.Recoverability]++
+		uses[s.Group.Vault]++
+		if s.Replicating == dr.ReplicationLate {
+			o.RPOMissed++
+		}
+		if len(s.SplitBrain) > 0 || s.Protection.SplitBrain {
+			o.SplitBrains = append(o.SplitBrains, s)
+		}
+		if s.Drill != nil && s.Drill.Overdue > 0 {
+			o.Overdue = append(o.Overdue, s)
+		}
+	}
+	o.Worst = slices.DeleteFunc(slices.Clone(list), func(s Status) bool { return !s.Recoverable })
+	slices.SortFunc(o.Worst, func(a, b Status) int {
+		return cmp.Or(cmp.Compare(b.Lose, a.Lose), cmp.Compare(a.Group.Name, b.Group.Name))
+	})
+	o.Worst = o.Worst[:min(len(o.Worst), worstMost)]
+	runs, err := c.recovery.Runs(ctx, store.RunFilter{Active: true, Limit: 1000})
+	if err != nil {
+		return o, err
+	}
+	o.Active = slices.DeleteFunc(runs, func(r store.Run) bool { return !sees(r.Group, "") })
+	vaults, err := c.store.Vaults(ctx)
+	if err != nil {
+		return o, err
+	}
+	for _, v := range vaults {
+		if uses[v.Name] > 0 || sees("", "") {
+			o.Vaults = append(o.Vaults, VaultUsage{Vault: v, Groups: uses[v.Name]})
+		}
+	}
+	monitors, err := c.store.Monitors(ctx)
+	o.Monitors = slices.DeleteFunc(monitors, func(m store.Monitor) bool { return !alarms(m) || !sees("", m.Site) })
+	return o, err
+}
+
+// alarms reports whether a monitor tells of something that wants a person.
+func alarms(m store.Monitor) bool {
+	if m.State.Alarm {
+		return true
+	}
+	for _, o := range m.State.Operations {
+		if o.Outcome == site.OutcomeFailed || o.Outcome == site.OutcomeAttention {
+			return true
+		}
+	}
+	return false
+}
