@@ -23,6 +23,7 @@ var (
 	_ site.Driver        = (*azure.Site)(nil)
 	_ site.Commander     = (*azure.Site)(nil)
 	_ site.ConsoleReader = (*azure.Site)(nil)
+	_ site.Screenshoter  = (*azure.Site)(nil)
 	_ site.DiskOpener    = (*azure.Site)(nil)
 	_ site.Preserver     = (*azure.Site)(nil)
 	_ site.Forgetter     = (*azure.Site)(nil)
@@ -63,7 +64,7 @@ func TestConformance(t *testing.T) {
 		dir := t.TempDir()
 		d := open(t, s, sim.ShopEast, dir)
 		return &sitetest.Harness{
-			Driver: d, Machine: "shop-web", Capture: true, Provision: true, Console: "login:", NoScreen: true,
+			Driver: d, Machine: "shop-web", Capture: true, Provision: true, Console: "login:",
 			Write: func(t testing.TB, id dr.DiskID, off int64, p []byte) {
 				guestWrites(t, s, d, id, off, p)
 			},

@@ -5,7 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"strconv"
 	"strings"
@@ -102,42 +101,4 @@ func parseRun(text string) (res site.CommandResult, err error) {
 		res.Truncated = res.Truncated || parseInt(strings.TrimSpace(lines[2+2*i])) > int64(len(data))
 	}
 	return res, nil
-}
-
-// Console implements site.ConsoleReader by boot diagnostics.
-func (s *Site) Console(ctx context.Context, name string, limit int) ([]byte, error) {
-	fail := func(err error) ([]byte, error) { return nil, fmt.Errorf("console of %s: %w", name, explain(err)) }
-	v, _, err := s.find(ctx, name)
-	if err != nil {
-		return fail(err)
-	}
-	if v == nil {
-		return nil, nil // it never ran
-	}
-	var at struct {
-		Serial string `json:"serialConsoleLogBlobUri"`
-	}
-	resp, err := s.rest.send(ctx, call{http.MethodPost, v.ID + "/retrieveBootDiagnosticsData", nil, nil})
-	if err != nil {
-		return fail(err)
-	}
-	if err := decode(resp, &at); err != nil || at.Serial == "" {
-		return fail(errors.Join(err, dr.WithHint(errors.New("there are no boot diagnostics"), dr.KindUnavailable, "switch boot diagnostics on for the machine")))
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, at.Serial, nil)
-	if err != nil {
-		return fail(err)
-	}
-	if resp, err = s.http.Do(req); err != nil {
-		return fail(err)
-	}
-	defer resp.Body.Close()
-	if resp.StatusCode == http.StatusNotFound {
-		return nil, nil // it wrote nothing yet
-	}
-	data, err := io.ReadAll(io.LimitReader(resp.Body, 16<<20))
-	if err != nil {
-		return fail(err)
-	}
-	return data[max(0, len(data)-limit):], nil
 }

@@ -77,6 +77,7 @@ type Machine struct {
 	Zone  string
 	Disks []int // sizes in GiB; the first is the one that it starts from
 	Agent bool  // it has a monitoring agent that works
+	Quiet bool  // its boot diagnostics are off
 }
 
 // Machine makes a machine that runs, and returns its ID.
@@ -114,7 +115,7 @@ func (s *Sim) Machine(m Machine) (string, error) {
 		"storageProfile": map[string]any{"dataDisks": data, "osDisk": map[string]any{"osType": "Linux", "createOption": "Attach", "caching": "ReadWrite",
 			"managedDisk": map[string]any{"id": fmt.Sprintf("%s/disks/%s-disk0", compute, m.Name)}}},
 		"networkProfile":     map[string]any{"networkInterfaces": []any{map[string]any{"id": nic, "properties": map[string]any{"primary": true}}}},
-		"diagnosticsProfile": map[string]any{"bootDiagnostics": map[string]any{"enabled": true}}}}))
+		"diagnosticsProfile": map[string]any{"bootDiagnostics": map[string]any{"enabled": !m.Quiet}}}}))
 	if err != nil || !m.Agent {
 		return id, err
 	}

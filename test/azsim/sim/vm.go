@@ -264,8 +264,7 @@ func (s *Sim) actVM(r *http.Request, vm *resource, action string, body doc) answ
 		}
 		return later(http.StatusAccepted, nil, s.begin(vm.region, func() (any, *armError) { return s.runCommand(vm, body), nil }))
 	case "retrievebootdiagnosticsdata":
-		base := s.URL() + consolePath + strings.TrimPrefix(vm.id, "/")
-		return answer{status: http.StatusOK, body: doc{"consoleScreenshotBlobUri": base + "/screen.bmp", "serialConsoleLogBlobUri": base + "/serial.log"}}
+		return s.diagnostics(r, vm)
 	}
 	return answer{err: refusal(http.StatusNotFound, "NotFound", "There is no action %s of %s.", action, vm.name)}
 }
@@ -343,27 +342,4 @@ func (s *Sim) instanceView(vm *resource) doc {
 		view["extensions"] = extensions
 	}
 	return view
-}
-
-// consolePath is where boot diagnostics are.
-const consolePath = "/_console/"
-
-func (s *Sim) serveConsole(w http.ResponseWriter, r *http.Request) {
-	path := "/" + strings.TrimPrefix(r.URL.Path, consolePath)
-	id := path[:strings.LastIndex(path, "/")]
-	s.mu.Lock()
-	vm, g := s.find(id), s.guests[strings.ToLower(id)]
-	s.mu.Unlock()
-	if vm == nil || !strings.HasSuffix(path, "/serial.log") {
-		http.NotFound(w, r)
-		return
-	}
-	text := fmt.Sprintf("[    0.000000] Linux version 6.1.0-cloud-amd64\n[    1.500000] systemd[1]: Hostname set to <%s>.\n\n%s login: ", vm.name, vm.name)
-	switch {
-	case s.o.Console != nil:
-		text = s.o.Console(vm.id)
-	case g.power != "running":
-		text = ""
-	}
-	_, _ = w.Write([]byte(text)) // who asks may go away
 }
