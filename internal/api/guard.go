@@ -144,6 +144,19 @@ func (g guard) Monitors(ctx context.Context) ([]store.Monitor, error) {
 	return seen(ctx, g, list, err, func(v store.Monitor) (string, string) { return "", v.Site })
 }
 
+// Monitor tells of the monitor's site.
+func (g guard) Monitor(ctx context.Context, name string) (store.Monitor, error) {
+	m, err := g.Backend.Monitor(ctx, name)
+	var o access.Object // of one that does not exist: the controller
+	if err == nil {
+		o.Sites = []string{m.Site}
+	}
+	if wrong := must(ctx, access.Read, o); wrong != nil {
+		return store.Monitor{}, wrong
+	}
+	return m, err
+}
+
 func (g guard) Plans(ctx context.Context, group string) ([]store.Plan, error) {
 	list, err := g.Backend.Plans(ctx, group)
 	return seen(ctx, g, list, err, func(v store.Plan) (string, string) { return v.Group, "" })

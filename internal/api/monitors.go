@@ -10,6 +10,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 
 	"understudy/internal/api/wire"
+	"understudy/internal/monitor"
 	"understudy/internal/site"
 	"understudy/internal/store"
 )
@@ -19,7 +20,8 @@ type MonitorBackend interface {
 	AddMonitor(ctx context.Context, m store.Monitor) (store.Monitor, error)
 	Monitors(ctx context.Context) ([]store.Monitor, error)
 	RemoveMonitor(ctx context.Context, name string) error
-	TestMonitor(ctx context.Context, name string) ([]site.Operation, error)
+	Monitor(ctx context.Context, name string) (store.Monitor, error)
+	TestMonitor(ctx context.Context, name string) (monitor.Look, error)
 }
 
 func (s *server) monitors(a huma.API) {
@@ -27,7 +29,12 @@ func (s *server) monitors(a huma.API) {
 	huma.Register(a, op(http.MethodGet, "/v1/monitors", "list-monitors", tag, "Tell what monitors know of the long operations of sites"),
 		func(ctx context.Context, _ *nothing) (*body[[]wire.Monitor], error) {
 			list, err := s.backend.Monitors(ctx)
-			return &body[[]wire.Monitor]{convert(list, fromMonitor)}, fail(err)
+			return &body[[]wire.Monitor]{convert(list, withoutSteps)}, fail(err)
+		})
+	huma.Register(a, op(http.MethodGet, "/v1/monitors/{name}", "show-monitor", tag, "Tell what a monitor knows, with the steps of operations"),
+		func(ctx context.Context, in *Named) (*body[wire.Monitor], error) {
+			m, err := s.backend.Monitor(ctx, in.Name)
+			return &body[wire.Monitor]{fromMonitor(m)}, fail(err)
 		})
 	type add struct {
 		Named
@@ -43,9 +50,13 @@ func (s *server) monitors(a huma.API) {
 			return nil, fail(s.backend.RemoveMonitor(ctx, in.Name))
 		})
 	huma.Register(a, op(http.MethodGet, "/v1/monitors/{name}/test", "test-monitor", tag, "Look now, without any consequence"),
-		func(ctx context.Context, in *Named) (*body[[]wire.Operation], error) {
-			list, err := s.backend.TestMonitor(ctx, in.Name)
-			return &body[[]wire.Operation]{convert(list, fromOperation)}, fail(err)
+		func(ctx context.Context, in *Named) (*body[wire.Look], error) {
+			l, err := s.backend.TestMonitor(ctx, in.Name)
+			out := wire.Look{Way: l.Answer.Way, Operations: convert(l.Answer.Operations, fromOperation)}
+			if l.Err != nil {
+				out.Problem = l.Err.Error()
+			}
+			return &body[wire.Look]{out}, fail(err)
 		})
 }
 
@@ -57,7 +68,8 @@ func instant(t time.Time) *time.Time {
 }
 
 func fromMonitor(m store.Monitor) wire.Monitor {
-	v := wire.Monitor{Name: m.Name, Site: m.Site, Every: wire.Duration(m.Every), Patience: m.Patience, Looked: instant(m.State.Looked), Failures: m.State.Failures, Problem: m.State.Problem}
+	v := wire.Monitor{Name: m.Name, Site: m.Site, Every: wire.Duration(m.Every), Patience: m.Patience, Looked: instant(m.State.Looked), Way: m.State.Way,
+		Failures: m.State.Failures, Problem: m.State.Problem}
 	for _, id := range slices.Sorted(maps.Keys(m.State.Operations)) {
 		v.Operations = append(v.Operations, fromOperation(m.State.Operations[id]))
 	}
@@ -66,5 +78,22 @@ func fromMonitor(m store.Monitor) wire.Monitor {
 
 func fromOperation(o site.Operation) wire.Operation {
 	return wire.Operation{ID: o.ID, Title: o.Title, Version: o.Version, State: o.State, Outcome: string(o.Outcome), Started: instant(o.Started),
-		DurationSeconds: o.Duration.Seconds(), Step: o.Step, Message: o.Message}
+		DurationSeconds: o.Duration.Seconds(), Step: o.Step, Message: o.Message, Summary: o.Summary, Steps: fromSteps(o.Steps)}
+}
+
+func fromSteps(steps []site.Step) (out []wire.OperationStep) {
+	for _, s := range steps {
+		out = append(out, wire.OperationStep{Index: s.Index, Name: s.Name, Description: s.Description, Status: s.Status, Started: instant(s.Started), Ended: instant(s.Ended),
+			Message: s.Message, Steps: fromSteps(s.Steps)})
+	}
+	return out
+}
+
+// withoutSteps is a monitor in a list, which is read often: steps may be thousands.
+func withoutSteps(m store.Monitor) wire.Monitor {
+	v := fromMonitor(m)
+	for i := range v.Operations {
+		v.Operations[i].Steps = nil
+	}
+	return v
 }

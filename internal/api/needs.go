@@ -218,6 +218,7 @@ var needs = map[string]need{
 	"revoke-grant": {itself, one(access.Copy)},
 
 	"list-monitors":      {somewhere, one(access.Read)},
+	"show-monitor":       {somewhere, one(access.Read)},
 	"add-monitor":        {itself, one(access.Configure)},
 	"remove-monitor":     {itself, one(access.Configure)},
 	"test-monitor":       {itself, one(access.Read)},

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -46,11 +47,18 @@ included. That the site does not answer is told, too, and when it answers again.
 	cmd.AddCommand(add, a.monitorListCommand(), a.monitorShowCommand(),
 		&cobra.Command{Use: "test NAME", Short: "Look now, without any consequence", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				list, err := api.TestMonitor(cmd.Context(), args[0])
+				l, err := api.TestMonitor(cmd.Context(), args[0])
 				if err != nil {
 					return err
 				}
-				return a.printOperations(list)
+				if !a.Human() {
+					return out.One(a.Printer, l, args[0])
+				}
+				a.Line("the %s answers", l.Way)
+				if l.Problem != "" {
+					a.Line("%s", a.Styled(out.Bad, "it tells of what goes on only, since: "+l.Problem))
+				}
+				return a.printOperations(l.Operations)
 			})
 		}},
 		&cobra.Command{Use: "remove NAME", Short: "Watch no longer", Args: cobra.ExactArgs(1), RunE: func(cmd *cobra.Command, args []string) error {
@@ -110,31 +118,29 @@ func (a *App) monitorShowCommand() *cobra.Command {
 		Use: "show NAME", Short: "Show the operations that a monitor last saw", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				list, err := api.Monitors(cmd.Context())
+				m, err := api.Monitor(cmd.Context(), args[0])
 				if err != nil {
 					return err
 				}
-				for _, m := range list {
-					if m.Name != args[0] {
-						continue
-					}
-					if a.Human() {
-						a.Line("%s looks at %s every %s; last answer: %s", m.Name, m.Site, time.Duration(m.Every), a.lastAnswer(m))
-						if m.Problem != "" {
-							a.Line("%s", a.Styled(out.Bad, fmt.Sprintf("%d looks in a row failed: %s", m.Failures, m.Problem)))
-						}
-						return a.printOperations(m.Operations)
-					}
+				if !a.Human() {
 					return out.One(a.Printer, m, m.Name)
 				}
-				return invalid("understudy monitor list", "no monitor named %q", args[0])
+				a.Line("%s looks at %s every %s; last answer: %s", m.Name, m.Site, time.Duration(m.Every), a.lastAnswer(m))
+				if m.Way != "" {
+					a.Line("at the last look the %s answered", m.Way)
+				}
+				if m.Problem != "" {
+					a.Line("%s", a.Styled(out.Bad, fmt.Sprintf("%d looks in a row failed: %s", m.Failures, m.Problem)))
+				}
+				return a.printOperations(m.Operations)
 			})
 		},
 	}
 }
 
+// printOperations prints operations, and then the steps of those that have some.
 func (a *App) printOperations(list []wire.Operation) error {
-	return out.List(a.Printer, list, func(o wire.Operation) string { return o.ID }, "there is nothing",
+	err := out.List(a.Printer, list, func(o wire.Operation) string { return o.ID }, "there is nothing",
 		out.Col("OPERATION", func(o wire.Operation) string { return o.Title }), out.Col("VERSION", func(o wire.Operation) string { return o.Version }),
 		out.Col("STATE", func(o wire.Operation) string { return o.State }),
 		out.Col("TOOK", func(o wire.Operation) string {
@@ -144,4 +150,27 @@ func (a *App) printOperations(list []wire.Operation) error {
 			return (time.Duration(o.DurationSeconds * float64(time.Second))).Round(time.Second).String()
 		}),
 		out.Col("STEP", func(o wire.Operation) string { return o.Step }), out.Col("MESSAGE", func(o wire.Operation) string { return o.Message }))
+	for _, o := range list {
+		if len(o.Steps) > 0 {
+			a.Line("")
+			a.Line("%s, %s", o.Title, o.State)
+			a.printSteps(o.Steps, "  ")
+		}
+	}
+	return err
+}
+
+// printSteps prints a tree, each level further to the right.
+func (a *App) printSteps(steps []wire.OperationStep, indent string) {
+	for _, s := range steps {
+		line := indent + s.Name + "  " + s.Status
+		if s.Started != nil && s.Ended != nil {
+			line += "  " + s.Ended.Sub(*s.Started).Round(time.Second).String()
+		}
+		a.Line("%s", line)
+		for text := range strings.Lines(s.Message) {
+			a.Line("%s", indent+"    "+a.Styled(out.Bad, strings.TrimSpace(text)))
+		}
+		a.printSteps(s.Steps, indent+"  ")
+	}
 }

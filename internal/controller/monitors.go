@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"regexp"
+	"slices"
 	"sync"
 	"time"
 
@@ -62,27 +64,41 @@ func (c *Controller) RemoveMonitor(ctx context.Context, name string) error {
 	return c.store.DeleteMonitor(ctx, name)
 }
 
-// TestMonitor looks at once, without any consequence.
-func (c *Controller) TestMonitor(ctx context.Context, name string) ([]site.Operation, error) {
-	list, err := c.store.Monitors(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, m := range list {
-		if m.Name == name {
-			w, err := c.watcher(ctx, m.Site)
-			if err != nil {
-				return nil, err
-			}
-			return w.Operations(ctx)
+// TestMonitor looks at once, without any consequence. An error of the look comes with its answer, if there is one.
+func (c *Controller) TestMonitor(ctx context.Context, name string) (l monitor.Look, err error) {
+	m, err := c.store.Monitor(ctx, name)
+	if err == nil {
+		l = c.see(ctx, m)
+		if l.Answer.Way == "" {
+			err = l.Err
 		}
 	}
-	return nil, dr.WithHint(fmt.Errorf("no monitor named %q", name), dr.KindNotFound, "understudy monitor list")
+	return l, err
+}
+
+// Monitor returns a monitor with what it knows.
+func (c *Controller) Monitor(ctx context.Context, name string) (store.Monitor, error) {
+	return c.store.Monitor(ctx, name)
+}
+
+// see looks once at what a monitor watches.
+func (c *Controller) see(ctx context.Context, m store.Monitor) monitor.Look {
+	ctx, cancel := context.WithTimeout(ctx, monitorLook)
+	defer cancel()
+	l := monitor.Look{Monitor: m.Name, At: c.cfg.Now(), Patience: m.Patience}
+	w, err := c.watcher(ctx, m.Site)
+	if err != nil {
+		l.Err = err
+		return l
+	}
+	l.Answer, l.Err = w.Operations(ctx, slices.Collect(maps.Values(m.State.Operations)))
+	return l
 }
 
 // keepMonitors looks at what is due, until ctx ends.
 func (c *Controller) keepMonitors(ctx context.Context) error {
 	looked := map[string]time.Time{}
+	var looking sync.Map // names; what an earlier look saw must not come after a later one
 	var running sync.WaitGroup
 	defer running.Wait()
 	tick := time.NewTicker(monitorTick)
@@ -97,8 +113,14 @@ func (c *Controller) keepMonitors(ctx context.Context) error {
 			if last, ok := looked[m.Name]; ok && now.Sub(last) < m.Every {
 				continue
 			}
+			if _, still := looking.LoadOrStore(m.Name, true); still {
+				continue
+			}
 			looked[m.Name] = now
-			running.Go(func() { c.look(ctx, m) })
+			running.Go(func() {
+				defer looking.Delete(m.Name)
+				c.look(ctx, m)
+			})
 		}
 		select {
 		case <-ctx.Done():
@@ -110,17 +132,10 @@ func (c *Controller) keepMonitors(ctx context.Context) error {
 
 // look looks once at what a monitor watches, and keeps what is news.
 func (c *Controller) look(ctx context.Context, m store.Monitor) {
-	looking, cancel := context.WithTimeout(ctx, monitorLook)
-	defer cancel()
-	l := monitor.Look{At: c.cfg.Now()}
-	w, err := c.watcher(looking, m.Site)
-	if err == nil {
-		l.Operations, err = w.Operations(looking)
-	}
+	l := c.see(ctx, m)
 	if ctx.Err() != nil {
 		return // what was not asked did not fail
 	}
-	l.Err = err
 	_, events, err := c.store.Advance(ctx, m.Name, l)
 	if err != nil && ctx.Err() == nil && dr.KindOf(err) != dr.KindNotFound {
 		c.log.Error("keep what a monitor saw", "monitor", m.Name, "err", err)

@@ -26,10 +26,13 @@ type updates struct {
 	err  error
 }
 
-func (u *updates) Operations(context.Context) ([]site.Operation, error) {
+func (u *updates) Operations(context.Context, []site.Operation) (site.Answer, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return u.list, u.err
+	if u.err != nil {
+		return site.Answer{}, u.err
+	}
+	return site.Answer{Way: "API", Operations: u.list}, nil
 }
 
 func (u *updates) set(state string, outcome site.Outcome, err error) {

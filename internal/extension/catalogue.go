@@ -250,7 +250,7 @@ func (p *parser) entry(e *Entry) {
 	}
 	p.duration("$.heartbeat.within", e.Heartbeat.Within)
 	for _, name := range slices.Sorted(maps.Keys(e.Protected)) {
-		if err := checkReference(e.Protected[name]); err != nil {
+		if err := CheckReference(e.Protected[name]); err != nil {
 			p.bad("$.protected."+name, name+": file:/etc/understudy/"+name, "%w", err)
 		}
 		if _, ok := e.Settings[name]; ok {

@@ -63,7 +63,7 @@ func readSite(s dr.Site) (siteSettings, error) {
 	if c.token == "" {
 		return bad(KeyToken+"=file:DIR/"+collector.TokenFile, "it has a collector, but no %s", KeyToken)
 	}
-	if err := checkReference(c.token); err != nil {
+	if err := CheckReference(c.token); err != nil {
 		return bad(KeyToken+"=file:DIR/"+collector.TokenFile, "%s: %w", KeyToken, err)
 	}
 	for pair := range strings.SplitSeq(s.Config[KeyRules], ",") {
@@ -84,8 +84,8 @@ func readSite(s dr.Site) (siteSettings, error) {
 
 var envName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
-// checkReference checks a reference to a secret, without looking at it.
-func checkReference(ref string) error {
+// CheckReference checks a reference to a secret, without looking at it.
+func CheckReference(ref string) error {
 	kind, name, _ := strings.Cut(ref, ":")
 	switch {
 	case kind == "env" && envName.MatchString(name):
@@ -103,7 +103,7 @@ const maxSecret = 64 << 10
 
 // Secret reads what a reference, env:NAME or file:PATH, refers to. Errors name the reference, never the value.
 func Secret(ref string) (string, error) {
-	if err := checkReference(ref); err != nil {
+	if err := CheckReference(ref); err != nil {
 		return "", err
 	}
 	kind, name, _ := strings.Cut(ref, ":")

@@ -9,8 +9,10 @@ import (
 	"time"
 
 	"understudy/internal/dr"
+	"understudy/internal/extension"
 	"understudy/internal/site"
 	"understudy/internal/site/azure"
+	"understudy/internal/site/azure/pep"
 )
 
 // Settings of an azure site that begin so have a name behind it.
@@ -23,6 +25,7 @@ func azureSettings() []string {
 	return []string{"subscription=ID", "location=REGION", "resource-group=NAME", "tenant=ID", "network.NAME=VNET/SUBNET (network.default for all)", "size=SIZE", "zone=N",
 		"availability-set=NAME", "disk-sku=SKU", "nsg=NAME", "reach=private|public", "workspace=ID (of heartbeats)", "dcr.THEIRS=OURS (data collection rules)",
 		"updates=REGION (of an Azure Stack Hub, by its administrator's endpoint)",
+		"pep=HOST,HOST,HOST, with pep-user=DOMAIN\\NAME and pep-secret=env:NAME|file:/PATH (its privileged endpoint, for updates while that one does not answer)",
 		"cloud=public|usgov|china|custom, with endpoint, authority, audience, ca, log-endpoint (docs/azure.md)"}
 }
 
@@ -30,7 +33,9 @@ func azureSettings() []string {
 func prepareAzure(s dr.Site, o Options) (func() (site.Driver, error), error) {
 	c := s.Config
 	cfg := azure.Config{Name: s.Name, Dir: filepath.Join(o.Dir, azure.Provider, s.Name), Networks: map[string]string{}, Rules: map[string]string{}, Now: o.Now, Logger: o.Logger}
+	var hosts, user, secret string
 	fields := map[string]*string{
+		"pep": &hosts, "pep-user": &user, "pep-secret": &secret,
 		"subscription": &cfg.Subscription, "tenant": &cfg.Tenant, "location": &cfg.Location, "resource-group": &cfg.Group, "cloud": &cfg.Cloud, "endpoint": &cfg.Endpoint,
 		"authority": &cfg.Authority, "audience": &cfg.Audience, "ca": &cfg.CA, "size": &cfg.Size, "zone": &cfg.Zone, "availability-set": &cfg.Availability,
 		"disk-sku": &cfg.DiskSKU, "nsg": &cfg.NSG, "reach": &cfg.Reach, "workspace": &cfg.Workspace, "log-endpoint": &cfg.LogEndpoint, "updates": &cfg.Updates,
@@ -67,6 +72,13 @@ func prepareAzure(s dr.Site, o Options) (func() (site.Driver, error), error) {
 		return nil, invalid(s, fmt.Sprintf("reach %q is not private or public", cfg.Reach), "by which address the controller reaches machines")
 	case !slices.Contains([]string{"", "public", "usgov", "china", "custom"}, cfg.Cloud):
 		return nil, invalid(s, fmt.Sprintf("cloud %q is not known", cfg.Cloud), "public, usgov, china or custom")
+	case hosts+user+secret != "" && (hosts == "" || user == "" || secret == "" || cfg.Updates == ""):
+		return nil, invalid(s, "a privileged endpoint needs hosts, a user, a secret, and updates to ask of", "--set updates=REGION --set pep=HOST,HOST,HOST --set 'pep-user=DOMAIN\\cloudadmin' --set pep-secret=file:/PATH")
+	case hosts != "":
+		if err := extension.CheckReference(secret); err != nil {
+			return nil, invalid(s, "pep-secret: "+err.Error(), "--set pep-secret=file:/PATH")
+		}
+		cfg.PEP = &pep.Config{Hosts: strings.FieldsFunc(hosts, func(r rune) bool { return r == ',' || r == ' ' }), User: user, Secret: func() (string, error) { return extension.Secret(secret) }, Now: o.Now}
 	}
 	return func() (site.Driver, error) { return azure.New(cfg) }, nil
 }

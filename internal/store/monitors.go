@@ -34,6 +34,12 @@ func (s *Store) Monitors(ctx context.Context) ([]Monitor, error) {
 	return queryDocs[Monitor](ctx, s.read, "read monitors", "SELECT doc FROM monitors ORDER BY name")
 }
 
+// Monitor returns one monitor; dr.KindNotFound when there is none.
+func (s *Store) Monitor(ctx context.Context, name string) (Monitor, error) {
+	list, err := queryDocs[Monitor](ctx, s.read, "read monitor "+name, "SELECT doc FROM monitors WHERE name = ?", name)
+	return one(list, err, "monitor", name, "understudy monitor list")
+}
+
 // DeleteMonitor removes a monitor; dr.KindNotFound when there is none.
 func (s *Store) DeleteMonitor(ctx context.Context, name string) error {
 	rows, err := s.exec(ctx, "remove monitor "+name, "DELETE FROM monitors WHERE name = ?", name)

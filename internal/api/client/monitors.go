@@ -22,7 +22,12 @@ func (c *Client) RemoveMonitor(ctx context.Context, name string) error {
 	return c.do(ctx, http.MethodDelete, path("monitors", name), nil, nil)
 }
 
+// Monitor tells what a monitor knows, with the steps of operations.
+func (c *Client) Monitor(ctx context.Context, name string) (v wire.Monitor, err error) {
+	return v, c.do(ctx, http.MethodGet, path("monitors", name), nil, &v)
+}
+
 // TestMonitor looks now.
-func (c *Client) TestMonitor(ctx context.Context, name string) (list []wire.Operation, err error) {
-	return list, c.do(ctx, http.MethodGet, path("monitors", name, "test"), nil, &list)
+func (c *Client) TestMonitor(ctx context.Context, name string) (v wire.Look, err error) {
+	return v, c.do(ctx, http.MethodGet, path("monitors", name, "test"), nil, &v)
 }

@@ -25,6 +25,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
 
 	"understudy/internal/dr"
+	"understudy/internal/site/azure/pep"
 )
 
 // Provider is the name of the kind of site.
@@ -57,7 +58,8 @@ type Config struct {
 	LogEndpoint string            // of its queries
 	Rules       map[string]string // data collection rule, or endpoint, that stands for another site's
 
-	Updates string // region of an Azure Stack Hub whose updates are watched, by its administrator's endpoint
+	Updates string      // region of an Azure Stack Hub whose updates are watched, by its administrator's endpoint
+	PEP     *pep.Config // of the privileged endpoint, which is asked while that one does not answer; nil: none
 
 	Credential azcore.TokenCredential // instead of the environment's
 	Now        func() time.Time
@@ -70,6 +72,7 @@ type Site struct {
 	cfg  Config
 	rest *rest
 	http *http.Client // for disks
+	pep  *pep.Client  // nil: none
 
 	life context.Context // ends with Close
 	end  context.CancelCauseFunc
@@ -117,6 +120,11 @@ func New(cfg Config) (*Site, error) {
 	}
 	s := &Site{cfg: cfg, http: client, open: map[string]int{}, locks: map[string]*sync.Mutex{}, captures: map[string]string{},
 		rest: &rest{client: client2, credential: cfg.Credential, dir: filepath.Join(cfg.Dir, "operations"), poll: cfg.Poll, versions: versions(), endpoint: client2.Endpoint()}}
+	if cfg.PEP != nil {
+		if s.pep, err = pep.New(*cfg.PEP); err != nil {
+			return nil, err
+		}
+	}
 	s.rest.sweep(cfg.Now().Add(-24 * time.Hour))
 	s.life, s.end = context.WithCancelCause(context.Background())
 	return s, s.load()

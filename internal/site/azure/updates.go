@@ -1,6 +1,7 @@
 package azure
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -37,9 +38,26 @@ type stackRun struct {
 
 type stackStep struct {
 	Name         string      `json:"name"`
+	Description  string      `json:"description"`
 	Status       string      `json:"status"`
 	ErrorMessage string      `json:"errorMessage"`
+	Started      string      `json:"startTimeUtc"`
+	Ended        string      `json:"endTimeUtc"`
 	Steps        []stackStep `json:"steps"`
+}
+
+// A stackText is a text in pieces: ends of lines and links are pieces of their own.
+type stackText []struct {
+	Text string `json:"text"`
+	Type string `json:"type"`
+	URI  string `json:"uri"`
+}
+
+type stackLocation struct {
+	Properties struct {
+		State   string `json:"state"`
+		Version string `json:"currentVersion"`
+	} `json:"properties"`
 }
 
 type stackAlert struct {
@@ -49,100 +67,192 @@ type stackAlert struct {
 		State    string `json:"state"`
 		Severity string `json:"severity"`
 		Created  string `json:"createdTimestamp"`
+
+		Description stackText `json:"description"`
+		Remediation stackText `json:"remediation"`
 	} `json:"properties"`
 }
 
-// Operations implements site.Watcher: the updates, their runs and the alerts about them.
-func (s *Site) Operations(ctx context.Context) ([]site.Operation, error) {
+// Who tells of updates.
+const (
+	wayAPI = "administrator's API"
+	wayPEP = "privileged endpoint at "
+)
+
+// Beginnings of the IDs of operations.
+const (
+	prefixLocation = "location/"
+	prefixUpdate   = "update/"
+	prefixRun      = "run/"
+	prefixAlert    = "alert/"
+)
+
+// Operations implements site.Watcher: the updates, their runs and the alerts about them. While the API fails the
+// privileged endpoint is asked, which knows of one run only.
+func (s *Site) Operations(ctx context.Context, known []site.Operation) (site.Answer, error) {
 	if s.cfg.Updates == "" {
-		return nil, dr.WithHint(fmt.Errorf("site %s watches no updates", s.cfg.Name), dr.KindInvalid, "--set updates=REGION, for the administrator's endpoint of an Azure Stack Hub")
+		return site.Answer{}, dr.WithHint(fmt.Errorf("site %s watches no updates", s.cfg.Name), dr.KindInvalid, "--set updates=REGION, for the administrator's endpoint of an Azure Stack Hub")
 	}
+	asking, cancel := s.beforePEP(ctx)
+	defer cancel()
+	list, err := s.updates(asking)
+	if err == nil {
+		rename(list, known)
+		return site.Answer{Way: wayAPI, Operations: list}, nil
+	}
+	if s.pep == nil || ctx.Err() != nil {
+		return site.Answer{}, err
+	}
+	status, worse := s.pep.Status(ctx)
+	if worse != nil {
+		return site.Answer{}, dr.WithHint(fmt.Errorf("%w; nor does the privileged endpoint tell: %w", err, worse), dr.KindUnavailable, dr.Hint(worse))
+	}
+	return site.Answer{Way: wayPEP + status.Host, Operations: []site.Operation{fromPEP(status, known)}}, err
+}
+
+// beforePEP leaves half of the time for the privileged endpoint.
+func (s *Site) beforePEP(ctx context.Context) (context.Context, context.CancelFunc) {
+	until, bounded := ctx.Deadline()
+	if s.pep == nil || !bounded {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(until)/2)
+}
+
+// updates lists what the API tells.
+func (s *Site) updates(ctx context.Context) ([]site.Operation, error) {
 	system := "/subscriptions/" + s.cfg.Subscription + "/resourceGroups/System." + s.cfg.Updates + "/providers/"
 	at := system + "Microsoft.Update.Admin/updateLocations/" + s.cfg.Updates
+	var location stackLocation
+	if err := s.rest.get(ctx, at, nil, &location); err != nil {
+		return nil, fmt.Errorf("read update location %s: %w", s.cfg.Updates, explain(err))
+	}
+	out := []site.Operation{{ID: prefixLocation + s.cfg.Updates, Title: "Region " + s.cfg.Updates, Version: location.Properties.Version,
+		State: location.Properties.State, Outcome: updateOutcome(location.Properties.State), Summary: true}}
 	updates, err := list[stackUpdate](ctx, s.rest, at+"/updates", nil)
 	if err != nil {
 		return nil, fmt.Errorf("list updates of %s: %w", s.cfg.Updates, explain(err))
 	}
-	var out []site.Operation
 	for _, u := range updates {
 		// An update's name repeats the region: only the end of its ID works in a path.
 		name := lastName(u.ID)
-		title := u.Properties.DisplayName
-		if title == "" {
-			title = "Update " + name
-		}
-		out = append(out, site.Operation{ID: "update/" + name, Title: title, Version: u.Properties.Version, State: u.Properties.State, Outcome: updateOutcome(u.Properties.State)})
 		runs, err := list[stackRun](ctx, s.rest, at+"/updates/"+name+"/updateRuns", nil)
 		if err != nil {
 			return nil, fmt.Errorf("list runs of update %s: %w", name, explain(err))
 		}
+		o := site.Operation{ID: prefixUpdate + name, Title: cmp.Or(u.Properties.DisplayName, "Update "+name), Version: u.Properties.Version,
+			State: u.Properties.State, Outcome: updateOutcome(u.Properties.State)}
+		var newest site.Operation
 		for _, r := range runs {
-			out = append(out, r.operation(title, u.Properties.Version))
+			run := r.operation(o.Title, o.Version)
+			out = append(out, run)
+			if newest.ID == "" || run.Started.After(newest.Started) {
+				newest = run
+			}
 		}
+		o.Summary = summary(o, newest)
+		out = append(out, o)
 	}
 	alerts, err := list[stackAlert](ctx, s.rest, system+"Microsoft.InfrastructureInsights.Admin/regionHealths/"+s.cfg.Updates+"/alerts", nil)
 	if err != nil {
 		return nil, fmt.Errorf("list alerts of %s: %w", s.cfg.Updates, explain(err))
 	}
 	for _, a := range alerts {
-		outcome := site.OutcomeAttention
-		if !strings.EqualFold(a.Properties.State, "Active") {
-			outcome = site.OutcomeResolved
-		}
-		o := site.Operation{ID: "alert/" + lastName(a.ID), Title: a.Properties.Severity + " alert: " + a.Properties.Title, State: a.Properties.State, Outcome: outcome}
-		o.Started, _ = time.Parse(time.RFC3339Nano, a.Properties.Created) // left out when it is not told
-		out = append(out, o)
+		out = append(out, a.operation())
 	}
 	slices.SortFunc(out, func(a, b site.Operation) int { return strings.Compare(a.ID, b.ID) })
 	return out, nil
 }
 
-// updateOutcome says what the state of an update means. States that are not known are waiting: that they changed is told.
+// summary reports whether the state of an update says what its newest run tells, with more: installing and preparing
+// are runs. A run may be listed, and change, a little earlier or later than its update.
+func summary(update, newest site.Operation) bool {
+	state := strings.ToLower(update.State)
+	if state != "failed" && !strings.HasPrefix(state, "install") && !strings.HasPrefix(state, "prepar") {
+		return false
+	}
+	return update.Outcome == site.OutcomeRunning || newest.Outcome == site.OutcomeRunning || newest.Outcome == update.Outcome
+}
+
+func (a stackAlert) operation() site.Operation {
+	p := a.Properties
+	o := site.Operation{ID: prefixAlert + lastName(a.ID), Title: p.Severity + " alert: " + p.Title, State: p.State, Outcome: site.OutcomeResolved}
+	o.Started, _ = time.Parse(time.RFC3339Nano, p.Created) // left out when it is not told
+	if strings.EqualFold(p.State, "Active") {
+		o.Outcome = site.OutcomeAttention
+		o.Message = strings.TrimSpace(p.Description.String() + "\n" + p.Remediation.String())
+	}
+	return o
+}
+
+func (t stackText) String() string {
+	var b strings.Builder
+	for _, piece := range t {
+		switch {
+		case piece.Type == "NewLine":
+			b.WriteByte('\n')
+		case piece.Type == "LinkBegin" && piece.URI != "":
+			b.WriteString(piece.URI + " ")
+		default:
+			b.WriteString(piece.Text)
+		}
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// updateOutcome says what the state of an update, or of a region, means. States that are not known are waiting: that they
+// changed is told.
 func updateOutcome(state string) site.Outcome {
 	switch low := strings.ToLower(state); {
-	case low == "installed":
+	case low == "installed" || low == "appliedsuccessfully":
 		return site.OutcomeSucceeded
-	case low == "installing" || low == "preparing" || low == "downloading" || low == "healthchecking":
+	case low == "installing" || low == "preparing" || low == "downloading" || low == "healthchecking" || strings.HasSuffix(low, "inprogress"):
 		return site.OutcomeRunning
 	case strings.HasSuffix(low, "failed"):
 		return site.OutcomeFailed
+	case low == "needsattention":
+		return site.OutcomeAttention
 	}
 	return site.OutcomeWaiting
 }
 
 func (r stackRun) operation(title, version string) site.Operation {
 	p := r.Properties
-	o := site.Operation{ID: "run/" + lastName(r.ID), Title: "Run of " + title, Version: version, State: p.State, Duration: isoDuration(p.Duration)}
+	o := site.Operation{ID: prefixRun + lastName(r.ID), Title: "Run of " + title, Version: version, State: p.State, Duration: isoDuration(p.Duration), Steps: p.Progress.steps()}
 	o.Started, _ = time.Parse(time.RFC3339Nano, p.TimeStarted) // left out when it is not told
 	switch strings.ToLower(p.State) {
 	case "succeeded":
 		o.Outcome = site.OutcomeSucceeded
 	case "failed", "canceled":
 		o.Outcome = site.OutcomeFailed
-		o.Step, o.Message = p.Progress.find("error")
+		o.Step, o.Message = site.FindStep(o.Steps, stepError)
 	case "inprogress":
 		o.Outcome = site.OutcomeRunning
-		o.Step, _ = p.Progress.find("inprogress")
+		o.Step, _ = site.FindStep(o.Steps, stepRunning)
 	default:
 		o.Outcome = site.OutcomeWaiting
 	}
 	return o
 }
 
-// find returns the path of the deepest step of a status, and its message.
-func (s stackStep) find(status string) (path, message string) {
+// Status of a step.
+const (
+	stepError   = "Error"
+	stepRunning = "InProgress"
+)
+
+// steps returns the tree of steps. The root has a name, or is there for the others only.
+func (s stackStep) steps() []site.Step {
+	of := site.Step{Name: s.Name, Description: s.Description, Status: s.Status, Message: s.ErrorMessage}
+	of.Started, _ = time.Parse(time.RFC3339Nano, s.Started) // left out when it is not told
+	of.Ended, _ = time.Parse(time.RFC3339Nano, s.Ended)
 	for _, sub := range s.Steps {
-		if p, m := sub.find(status); p != "" {
-			if s.Name != "" {
-				p = s.Name + " > " + p
-			}
-			return p, m
-		}
+		of.Steps = append(of.Steps, sub.steps()...)
 	}
-	if strings.EqualFold(s.Status, status) {
-		return s.Name, s.ErrorMessage
+	if s.Name == "" {
+		return of.Steps
 	}
-	return "", ""
+	return []site.Step{of}
 }
 
 // isoDuration reads a duration such as PT2H12M5.45S or P1DT3H; 0 for anything else.

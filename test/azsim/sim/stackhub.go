@@ -4,16 +4,21 @@ import "fmt"
 
 // Kinds of what an administrator of Azure Stack Hub sees.
 const (
-	kindUpdate = "Microsoft.Update.Admin/updateLocations/%s/updates/%s"
-	kindAlert  = "Microsoft.InfrastructureInsights.Admin/regionHealths/%s/alerts/%s"
+	kindLocation = "Microsoft.Update.Admin/updateLocations/%s"
+	kindUpdate   = "Microsoft.Update.Admin/updateLocations/%s/updates/%s"
+	kindAlert    = "Microsoft.InfrastructureInsights.Admin/regionHealths/%s/alerts/%s"
 )
 
 // System is the resource group of a stack's own.
 func (s *Sim) System(region string) string { return s.Group("System." + region) }
 
-// Stack makes the resource group of an Azure Stack Hub in a region.
+// Stack makes the resource group of an Azure Stack Hub in a region, and its place for updates.
 func (s *Sim) Stack(region string) error {
-	return s.Put(s.System(region), map[string]any{"location": region})
+	if err := s.Put(s.System(region), map[string]any{"location": region}); err != nil {
+		return err
+	}
+	return s.Put(s.System(region)+"/providers/"+fmt.Sprintf(kindLocation, region), map[string]any{"properties": map[string]any{
+		"state": "UpdateAvailable", "currentVersion": "1.2301.2.58"}})
 }
 
 // Update makes an update, or changes its state.
