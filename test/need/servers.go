@@ -12,8 +12,8 @@ import (
 	"time"
 )
 
-// tools is the folder that `make tools` fills.
-func tools() string {
+// Cache is the folder that `make tools` fills, and that is kept between runs.
+func Cache() string {
 	if dir := os.Getenv("UNDERSTUDY_TOOLS_DIR"); dir != "" {
 		return dir
 	}
@@ -40,7 +40,7 @@ type Server struct {
 // S3 starts versitygw, an S3 server, on an empty folder.
 func S3(t testing.TB) *Server {
 	t.Helper()
-	program := filepath.Join(tools(), "bin", "versitygw")
+	program := filepath.Join(Cache(), "bin", "versitygw")
 	if _, err := os.Stat(program); err != nil {
 		Missing(t, "versitygw is not installed: run `make tools`")
 	}
@@ -61,7 +61,7 @@ const (
 // Blob starts Azurite's blob service, in memory. User and Secret are the account and its key.
 func Blob(t testing.TB) *Server {
 	t.Helper()
-	script := filepath.Join(tools(), "azurite", "node_modules", "azurite", "dist", "src", "blob", "main.js")
+	script := filepath.Join(Cache(), "azurite", "node_modules", "azurite", "dist", "src", "blob", "main.js")
 	if _, err := os.Stat(script); err != nil {
 		Missing(t, "Azurite is not installed: run `make tools`")
 	}

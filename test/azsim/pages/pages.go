@@ -1,6 +1,6 @@
-// Package pages is a simulation of the page blobs that are behind the managed disks of Azure, as their signed URLs show
-// them: true page ranges and differences, snapshots that cost nothing, grants that expire and can be revoked, pages copied
-// from another blob. It keeps everything in memory, sparsely.
+// Package pages is a simulation of Azure's page blobs: those behind managed disks, as their signed URLs show them, and those in
+// storage accounts, with what of block blobs comes cheap. True page ranges and differences, snapshots that cost nothing, grants
+// that expire and can be revoked, copies that take their time. It keeps everything in memory, sparsely.
 package pages
 
 import (
@@ -21,6 +21,10 @@ type Options struct {
 	URL func() string
 	// Before is called before each request, and may answer it: a fault. Nil for none.
 	Before func(Call) *Failure
+	// Token says whether an access token is valid in storage accounts. Nil for none.
+	Token func(token string) bool
+	// CopyTime is how long a copy into a storage account takes.
+	CopyTime time.Duration
 }
 
 // A Call is a request as faults see it.
@@ -45,9 +49,12 @@ type Service struct {
 	o   Options
 	key []byte
 
-	mu    sync.Mutex
-	disks map[string]*Blob // by their account in URLs
-	calls map[string]int
+	mu       sync.Mutex
+	disks    map[string]*Blob // by their account in URLs
+	accounts map[string]*account
+	calls    map[string]int
+
+	storage sync.Mutex // of what is in accounts
 }
 
 // New returns a service without disks.
@@ -57,7 +64,7 @@ func New(o Options) *Service {
 	}
 	key := make([]byte, 32)
 	_, _ = rand.Read(key) // never fails
-	return &Service{o: o, key: key, disks: map[string]*Blob{}, calls: map[string]int{}}
+	return &Service{o: o, key: key, disks: map[string]*Blob{}, accounts: map[string]*account{}, calls: map[string]int{}}
 }
 
 // A Blob is the content of a disk, or of a snapshot of one.

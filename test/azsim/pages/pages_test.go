@@ -2,6 +2,7 @@ package pages
 
 import (
 	"bytes"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -137,4 +138,15 @@ func TestFromURL(t *testing.T) {
 	if _, err := w.UploadPagesFromURL(t.Context(), source, 4096, 65536, 8192, nil); !bloberror.HasCode(err, bloberror.CannotVerifyCopySource) {
 		t.Errorf("a source whose grant ended: %v", err)
 	}
+}
+
+// serveAccounts serves only the accounts of a service.
+type serveAccounts struct{ s *Service }
+
+func (a serveAccounts) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	if !a.s.Owns(r) {
+		http.NotFound(w, r)
+		return
+	}
+	a.s.ServeAccount(w, r)
 }

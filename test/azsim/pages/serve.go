@@ -190,16 +190,21 @@ func (b *Blob) get(w http.ResponseWriter, r *http.Request) error {
 	if r.Method == http.MethodHead {
 		return nil
 	}
+	b.content.send(w, off, n)
+	return nil
+}
+
+// send writes bytes of the content, until the caller goes away.
+func (c *content) send(w io.Writer, off, n int64) {
 	buf := make([]byte, min(n, 1<<20))
 	for n > 0 {
 		p := buf[:min(n, int64(len(buf)))]
-		b.content.readAt(p, off)
+		c.readAt(p, off)
 		if _, err := w.Write(p); err != nil {
-			return nil // the caller went away
+			return
 		}
 		off, n = off+int64(len(p)), n-int64(len(p))
 	}
-	return nil
 }
 
 type wireRange struct{ Start, End int64 }
@@ -237,13 +242,19 @@ func (b *Blob) list(w http.ResponseWriter, r *http.Request, op string) error {
 	} else {
 		found = b.content.ranges(0, size)
 	}
+	w.Header().Set("ETag", `"0x1"`)
+	return writeRanges(w, r.URL.Query(), found, size, off, n)
+}
+
+// writeRanges answers with the part of what was found that is in [off, off+n): a page of it.
+func writeRanges(w http.ResponseWriter, q url.Values, found []Range, size, off, n int64) (err error) {
 	limit := maxRanges
-	if v := r.URL.Query().Get("maxresults"); v != "" {
+	if v := q.Get("maxresults"); v != "" {
 		if limit, err = strconv.Atoi(v); err != nil || limit < 1 {
 			return fail(http.StatusBadRequest, "OutOfRangeQueryParameterValue", "maxresults %q", v)
 		}
 	}
-	if v := r.URL.Query().Get("marker"); v != "" {
+	if v := q.Get("marker"); v != "" {
 		from, err := strconv.ParseInt(v, 10, 64)
 		if err != nil {
 			return fail(http.StatusBadRequest, "InvalidQueryParameterValue", "marker %q", v)
@@ -253,7 +264,8 @@ func (b *Blob) list(w http.ResponseWriter, r *http.Request, op string) error {
 	list := pageList{}
 	count := 0
 	for _, f := range found {
-		from, to := max(f.Offset, off), min(f.End(), off+n)
+		// A page is listed as a whole.
+		from, to := max(f.Offset, off/PageSize*PageSize), min(f.End(), (off+n+PageSize-1)/PageSize*PageSize)
 		if from >= to {
 			continue
 		}
@@ -271,13 +283,12 @@ func (b *Blob) list(w http.ResponseWriter, r *http.Request, op string) error {
 	}
 	w.Header().Set("x-ms-blob-content-length", strconv.FormatInt(size, 10))
 	w.Header().Set("Content-Type", "application/xml")
-	w.Header().Set("ETag", `"0x1"`)
 	return xml.NewEncoder(w).Encode(list)
 }
 
-// pages reads the range of a Put Page.
-func (b *Blob) pages(r *http.Request) (off, n int64, err error) {
-	off, n, err = span(rangeOf(r), b.Size())
+// pagesOf reads the range of a Put Page.
+func pagesOf(r *http.Request, size int64) (off, n int64, err error) {
+	off, n, err = span(rangeOf(r), size)
 	switch {
 	case err != nil:
 	case rangeOf(r) == "" || off%PageSize != 0 || n%PageSize != 0:
@@ -286,8 +297,25 @@ func (b *Blob) pages(r *http.Request) (off, n int64, err error) {
 	return off, n, err
 }
 
+// readSpan reads what a range header names; want is how many bytes that must be, or negative.
+func readSpan(c *content, text string, want int64) ([]byte, error) {
+	c.mu.RLock()
+	size := c.size
+	c.mu.RUnlock()
+	off, n, err := span(text, size)
+	if err != nil {
+		return nil, err
+	}
+	if want >= 0 && n != want {
+		return nil, fail(http.StatusBadRequest, "InvalidHeaderValue", "the ranges of source and target are of %d and %d bytes", n, want)
+	}
+	data := make([]byte, n)
+	c.readAt(data, off)
+	return data, nil
+}
+
 func (b *Blob) put(w http.ResponseWriter, r *http.Request) error {
-	off, n, err := b.pages(r)
+	off, n, err := pagesOf(r, b.Size())
 	if err != nil {
 		return err
 	}
@@ -311,7 +339,7 @@ func (b *Blob) put(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (b *Blob) putFrom(w http.ResponseWriter, r *http.Request) error {
-	off, n, err := b.pages(r)
+	off, n, err := pagesOf(r, b.Size())
 	if err != nil {
 		return err
 	}
@@ -323,15 +351,13 @@ func (b *Blob) putFrom(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return fail(http.StatusForbidden, "CannotVerifyCopySource", "the source: %v", err)
 	}
-	at, m, err := span(r.Header.Get("x-ms-source-range"), from.Size())
+	if n > maxPages {
+		return fail(http.StatusRequestEntityTooLarge, "RequestBodyTooLarge", "%d bytes are more than %d", n, maxPages)
+	}
+	data, err := readSpan(from.content, r.Header.Get("x-ms-source-range"), n)
 	if err != nil {
 		return err
 	}
-	if m != n || n > maxPages {
-		return fail(http.StatusBadRequest, "InvalidHeaderValue", "the ranges of source and target are of %d and %d bytes", m, n)
-	}
-	data := make([]byte, n)
-	from.content.readAt(data, at)
 	b.content.writeAt(data, off)
 	created(w)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -141,8 +142,17 @@ func (s *Sim) allowed(r *http.Request) *armError {
 		return refusal(http.StatusUnauthorized, "InvalidAuthenticationToken", "The access token is invalid or has expired.")
 	}
 	v := r.URL.Query().Get("api-version")
+	if v == "" {
+		return refusal(http.StatusBadRequest, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests.")
+	}
 	if _, err := time.Parse("2006-01-02", strings.TrimSuffix(v, "-preview")); err != nil {
 		return refusal(http.StatusBadRequest, "InvalidApiVersionParameter", "The api-version '%s' is invalid.", v)
+	}
+	t, _ := parse(r.URL.Path)
+	namespace, kind, _ := strings.Cut(t.kind, "/")
+	if known := s.o.Versions[namespace]; len(known) > 0 && !slices.Contains(known, v) {
+		return refusal(http.StatusBadRequest, "NoRegisteredProviderFound", "No registered resource provider found for API version '%s' for type '%s'. The supported api-versions are '%s'.",
+			v, kind, strings.Join(known, ", "))
 	}
 	return nil
 }
@@ -152,6 +162,7 @@ type answer struct {
 	status int
 	body   any
 	op     *operation // one that goes on after the answer
+	at     string     // path to look at from now on, instead of an operation
 	err    *armError
 }
 
@@ -203,7 +214,9 @@ func (s *Sim) reachable(t target, body doc) *armError {
 		region = group.region
 	}
 	if s.down[normal(region)] && (!strings.HasPrefix(t.kind, "microsoft.resources") || t.action != "") {
-		return refusal(http.StatusServiceUnavailable, "ServiceUnavailable", "The service in %s is unavailable.", region)
+		e := refusal(http.StatusServiceUnavailable, "ServiceUnavailable", "The service in %s is unavailable.", region)
+		e.retry = s.o.RetryAfter
+		return e
 	}
 	return nil
 }
@@ -340,6 +353,10 @@ func (s *Sim) write(w http.ResponseWriter, r *http.Request, a answer) {
 		}
 		s.retryAfter(w)
 	}
+	if a.at != "" {
+		w.Header().Set("Location", "https://"+r.Host+a.at+"?api-version="+url.QueryEscape(r.URL.Query().Get("api-version")))
+		s.retryAfter(w)
+	}
 	if a.body == nil {
 		w.WriteHeader(a.status)
 		return
@@ -351,7 +368,7 @@ func (s *Sim) write(w http.ResponseWriter, r *http.Request, a answer) {
 
 func (s *Sim) refuse(w http.ResponseWriter, e *armError) {
 	if e.retry > 0 {
-		w.Header().Set("Retry-After", strconv.Itoa(int(e.retry.Seconds())))
+		wait(w, e.retry)
 	}
 	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.Header().Set("x-ms-error-code", e.code)
@@ -361,9 +378,14 @@ func (s *Sim) refuse(w http.ResponseWriter, e *armError) {
 
 // retryAfter asks callers to wait before they ask again.
 func (s *Sim) retryAfter(w http.ResponseWriter) {
-	if s.o.RetryAfter >= time.Second {
-		w.Header().Set("Retry-After", strconv.Itoa(int(s.o.RetryAfter.Seconds())))
+	wait(w, max(s.o.RetryAfter, 5*time.Millisecond))
+}
+
+// wait asks a caller to come back: in whole seconds, or in thousandths where they do not tell it.
+func wait(w http.ResponseWriter, d time.Duration) {
+	if d >= time.Second {
+		w.Header().Set("Retry-After", strconv.Itoa(int(d.Seconds())))
 		return
 	}
-	w.Header().Set("Retry-After-Ms", strconv.Itoa(int(max(s.o.RetryAfter, 5*time.Millisecond).Milliseconds())))
+	w.Header().Set("Retry-After-Ms", strconv.Itoa(int(d.Milliseconds())))
 }

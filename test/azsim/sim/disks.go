@@ -65,10 +65,22 @@ func (s *Sim) putDisk(res, old *resource) *armError {
 	default:
 		return refusal(http.StatusBadRequest, "InvalidParameter", "The value '%s' of parameter 'createOption' is invalid.", option)
 	}
+	s.born(res)
+	return nil
+}
+
+// born gives a new disk or snapshot what only the service gives.
+func (s *Sim) born(res *resource) {
+	d := res.doc
 	d.set("properties.uniqueId", s.newID())
 	d.set("properties.timeCreated", s.o.Now().UTC().Format(time.RFC3339Nano))
+	if d.at("properties.encryption.type") == nil {
+		d.set("properties.encryption.type", "EncryptionAtRestWithPlatformKey")
+	}
+	if kind, _, ok := strings.Cut(d.text("sku.name"), "_"); ok {
+		d.set("sku.tier", strings.TrimSuffix(kind, "SSD"))
+	}
 	s.sized(res)
-	return nil
 }
 
 func (s *Sim) sized(res *resource) {
@@ -166,10 +178,12 @@ func (s *Sim) putSnapshot(res, old *resource) *armError {
 			d.set("properties."+name, v)
 		}
 	}
+	if d.text("sku.name") == "" {
+		d.set("sku.name", "Standard_LRS")
+	}
 	d.set("properties.sourceUniqueId", from.doc.text("properties.uniqueId"))
-	d.set("properties.uniqueId", s.newID())
-	d.set("properties.timeCreated", s.o.Now().UTC().Format(time.RFC3339Nano))
-	s.sized(res)
+	d.set("properties.creationData.sourceUniqueId", from.doc.text("properties.uniqueId"))
+	s.born(res)
 	return nil
 }
 

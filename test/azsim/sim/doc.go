@@ -39,6 +39,9 @@ func (d doc) number(path string) float64 {
 
 func (d doc) flag(path string) bool { b, _ := d.at(path).(bool); return b }
 
+// object returns an object, which is nil when there is none.
+func (d doc) object(path string) doc { m, _ := d.at(path).(map[string]any); return m }
+
 // list returns the objects of an array.
 func (d doc) list(path string) []doc {
 	var out []doc

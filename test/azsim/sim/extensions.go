@@ -108,7 +108,7 @@ func (s *Sim) beat(vm *resource) {
 func (s *Sim) putAssociation(res *resource) *armError {
 	rule, endpoint := res.doc.text("properties.dataCollectionRuleId"), res.doc.text("properties.dataCollectionEndpointId")
 	switch {
-	case s.vmOf(res.id) == nil:
+	case s.find(res.id[:strings.LastIndex(strings.ToLower(res.id), "/providers/")]) == nil:
 		return refusal(http.StatusNotFound, "ResourceNotFound", "The resource to associate was not found.")
 	case rule == "" && endpoint == "":
 		return refusal(http.StatusBadRequest, "InvalidPayload", "Data collection rule or endpoint is required.")
@@ -116,6 +116,31 @@ func (s *Sim) putAssociation(res *resource) *armError {
 		return refusal(http.StatusBadRequest, "InvalidPayload", "The data collection rule or endpoint does not exist: %s%s", rule, endpoint)
 	}
 	return nil
+}
+
+// monitored gives resources of Azure Monitor what only the service gives.
+func (s *Sim) monitored(res, old *resource) {
+	now := s.o.Now().UTC().Format(time.RFC3339Nano)
+	system := map[string]any{"createdAt": now, "createdBy": ClientID, "createdByType": "Application"}
+	if old != nil {
+		if v, ok := old.doc["systemData"].(map[string]any); ok {
+			system = v
+		}
+	}
+	system["lastModifiedAt"], system["lastModifiedBy"], system["lastModifiedByType"] = now, ClientID, "Application"
+	res.doc["systemData"] = system
+	at := func(service string) map[string]any {
+		return map[string]any{"endpoint": "https://" + res.name + "." + normal(res.region) + "-1." + service + ".monitor.azure.com"}
+	}
+	switch res.kind {
+	case "microsoft.insights/datacollectionrules":
+		res.doc.set("properties.immutableId", "dcr-"+s.newID())
+	case "microsoft.insights/datacollectionendpoints":
+		res.doc.set("properties.immutableId", "dce-"+s.newID())
+		res.doc.set("properties.configurationAccess", at("handler.control"))
+		res.doc.set("properties.logsIngestion", at("ingest"))
+		res.doc.set("properties.metricsIngestion", at("metrics.ingest"))
+	}
 }
 
 // serveQuery answers queries of the Heartbeat table: a row for each machine whose monitoring agent works, is associated

@@ -38,7 +38,19 @@ func (s *Sim) putNIC(res, old *resource) *armError {
 	} else {
 		res.doc.set("properties.macAddress", "00-0D-3A-"+strings.ToUpper(fmt.Sprintf("%s-%s-%s", s.newID()[:2], s.newID()[:2], s.newID()[:2])))
 	}
-	for _, c := range configs {
+	for name, v := range map[string]any{"enableAcceleratedNetworking": false, "enableIPForwarding": false, "disableTcpStateTracking": false,
+		"dnsSettings": map[string]any{"dnsServers": []any{}, "appliedDnsServers": []any{}}} {
+		if res.doc.at("properties."+name) == nil {
+			res.doc.set("properties."+name, v)
+		}
+	}
+	for i, c := range configs {
+		c.set("properties.provisioningState", "Succeeded")
+		for name, v := range map[string]any{"primary": i == 0, "privateIPAddressVersion": "IPv4"} {
+			if c.at("properties."+name) == nil {
+				c.set("properties."+name, v)
+			}
+		}
 		c["id"] = res.id + "/ipConfigurations/" + c.text("name")
 		subnet := s.find(c.text("properties.subnet.id"))
 		if subnet == nil {

@@ -39,7 +39,7 @@ func (s *Sim) put(r *http.Request, t target, body doc) answer {
 	if region == "" {
 		region = s.inherit(t)
 	}
-	if region != "" && !slices.Contains(s.o.Regions, normal(region)) && t.kind != "microsoft.resources/resourcegroups" {
+	if region != "" && normal(region) != "global" && !slices.Contains(s.o.Regions, normal(region)) && t.kind != "microsoft.resources/resourcegroups" {
 		return answer{err: refusal(http.StatusBadRequest, "LocationNotAvailableForResourceType", "The provided location '%s' is not available.", region)}
 	}
 	res := &resource{id: t.id, kind: t.kind, name: t.name, region: region, doc: next, made: s.o.Now()}
@@ -52,9 +52,9 @@ func (s *Sim) put(r *http.Request, t target, body doc) answer {
 	}
 	status := http.StatusOK
 	switch {
-	case t.kind == kindDisk || t.kind == kindSnapshot:
+	case t.kind == kindDisk || t.kind == kindSnapshot || t.kind == "microsoft.compute/diskaccesses":
 		status = http.StatusAccepted
-	case old == nil && t.kind != kindAvailabilitySet:
+	case old == nil && !plain[t.kind]:
 		status = http.StatusCreated
 	}
 	s.assign(res, old)
@@ -75,10 +75,12 @@ func (s *Sim) put(r *http.Request, t target, body doc) answer {
 		long, e = true, s.putVNet(res)
 	case kindSubnet:
 		long, e = true, s.putSubnet(res)
-	case kindPublicIP, kindNSG, "microsoft.compute/images", "microsoft.network/networksecuritygroups/securityrules":
+	case kindPublicIP, kindNSG, "microsoft.compute/images", "microsoft.compute/diskaccesses", "microsoft.network/networksecuritygroups/securityrules":
 		long = true
 	case kindAssociation:
 		e = s.putAssociation(res)
+	case kindDeployment:
+		long, e = true, s.putDeployment(r, res, t.group)
 	}
 	if e != nil {
 		return answer{err: e}
@@ -129,6 +131,9 @@ func (s *Sim) assign(res, old *resource) {
 		d.set("identity.tenantId", TenantID)
 	}
 	d["etag"] = s.newID()
+	if strings.HasPrefix(res.kind, "microsoft.insights/") {
+		s.monitored(res, old)
+	}
 }
 
 // typeName is the type of a resource as Azure writes it, from its ID.
@@ -159,6 +164,9 @@ func (s *Sim) locked(id string) *armError {
 	}
 	return nil
 }
+
+// plain are kinds whose creation is answered as a change is.
+var plain = map[string]bool{kindAvailabilitySet: true, "microsoft.insights/logprofiles": true, "microsoft.insights/metricalerts": true}
 
 // atOnce are kinds whose deletion is no long operation.
 var atOnce = map[string]bool{kindAvailabilitySet: true, "microsoft.compute/proximityplacementgroups": true, "microsoft.compute/sshpublickeys": true}
@@ -192,7 +200,7 @@ func (s *Sim) delete(t target) answer {
 	if e != nil {
 		return answer{err: e}
 	}
-	if atOnce[t.kind] || strings.HasPrefix(t.kind, "microsoft.authorization/") || strings.HasPrefix(t.kind, "microsoft.insights/") {
+	if atOnce[t.kind] || strings.HasPrefix(t.kind, "microsoft.authorization/") || strings.HasPrefix(t.kind, "microsoft.insights/") && t.kind != "microsoft.insights/privatelinkscopes" {
 		delete(s.resources, key)
 		return answer{status: http.StatusOK, body: s.view(res, false)}
 	}
@@ -234,6 +242,7 @@ func (s *Sim) view(res *resource, expand bool) doc {
 	switch res.kind {
 	case kindSnapshot:
 		s.advance(res)
+		res.doc.set("properties.diskState", s.diskState(res))
 	case kindVM:
 		return s.viewVM(res, expand)
 	case kindDisk:
@@ -269,6 +278,14 @@ func (s *Sim) act(r *http.Request, t target, body doc) answer {
 		return s.grantAccess(res, body)
 	case t.action == "endgetaccess":
 		return s.endAccess(res)
+	case t.action == "apply" && res.kind == "microsoft.update.admin/updatelocations/updates":
+		// As the real one does: the run that it names is not there yet, and whoever looks at once is told so.
+		return answer{status: http.StatusAccepted, at: res.id + "/updateRuns/" + s.newID()}
+	case t.action == "ddosprotectionstatus":
+		return later(http.StatusAccepted, nil, s.begin(res.region, func() (any, *armError) { return doc{"value": []any{}}, nil }))
+	case t.action == "generatekeypair":
+		res.doc.set("properties.publicKey", "ssh-rsa "+s.newID())
+		return answer{status: http.StatusOK, body: doc{"id": res.id, "publicKey": res.doc.text("properties.publicKey"), "privateKey": s.newID()}}
 	case res.kind == kindVM:
 		return s.actVM(r, res, t.action, body)
 	}

@@ -3,7 +3,6 @@ package sim
 import (
 	"fmt"
 	"net/http"
-	"strings"
 )
 
 // Put creates or changes a resource, as if an operator had, and waits for it.
@@ -18,19 +17,9 @@ func (s *Sim) Put(id string, body map[string]any) error {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	a := s.put(r, t, body)
-	if a.err != nil {
-		return fmt.Errorf("put %s: %w", id, a.err)
+	if e := s.putNow(r, t, body); e != nil {
+		return fmt.Errorf("put %s: %w", id, e)
 	}
-	if op := a.op; op != nil {
-		op.done = true
-		if op.finish != nil {
-			if _, e := op.finish(); e != nil {
-				return fmt.Errorf("put %s: %w", id, e)
-			}
-		}
-	}
-	s.resources[strings.ToLower(id)].doc.set("properties.provisioningState", "Succeeded")
 	return nil
 }
 

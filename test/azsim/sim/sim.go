@@ -11,6 +11,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"crypto/x509/pkix"
+	"encoding/base64"
 	"encoding/hex"
 	"encoding/pem"
 	"errors"
@@ -39,7 +40,10 @@ type Options struct {
 	Polls      int           // how often an operation says that it goes on
 	Duration   time.Duration // of an operation, at least
 	RetryAfter time.Duration // what callers are told to wait; 5 ms when 0
-	CopyTime   time.Duration // of a copy to another region
+	CopyTime   time.Duration // of a copy to another region, or of a blob
+
+	// Versions are those of the API that there are, by the lower-case namespace of a provider; any where there is none.
+	Versions map[string][]string
 
 	Actions, NotActions []string // what is allowed to whom the permissions are asked for; everything when nil
 	Cores               int      // quota of processors in a region; 100 when 0
@@ -127,7 +131,7 @@ func New(o Options) (*Sim, error) {
 	s := &Sim{o: o, resources: map[string]*resource{}, operations: map[string]*operation{}, disks: map[string]*pages.Blob{}, guests: map[string]*guest{},
 		copies: map[string]time.Time{}, down: map[string]bool{}, calls: map[string]int{},
 		tokens: tokens{now: o.Now, life: time.Hour, list: map[string]time.Time{}}}
-	s.pages = pages.New(pages.Options{Now: o.Now, URL: s.URL, Before: s.beforePage})
+	s.pages = pages.New(pages.Options{Now: o.Now, URL: s.URL, Before: s.beforePage, Token: s.tokens.valid, CopyTime: o.CopyTime})
 	listener, err := net.Listen("tcp", o.Listen)
 	if err != nil {
 		return nil, err
@@ -137,7 +141,7 @@ func New(o Options) (*Sim, error) {
 	if err != nil {
 		return nil, errors.Join(err, listener.Close())
 	}
-	s.server = &http.Server{Handler: s, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}, ErrorLog: log.New(io.Discard, "", 0)}
+	s.server = &http.Server{Handler: s, MaxHeaderBytes: 16 << 20, TLSConfig: &tls.Config{Certificates: []tls.Certificate{cert}}, ErrorLog: log.New(io.Discard, "", 0)}
 	go func() { _ = s.server.ServeTLS(listener, "", "") }() // ends with Close
 	return s, nil
 }
@@ -160,6 +164,13 @@ func (s *Sim) Env() map[string]string {
 func (s *Sim) Config(region, group string) map[string]string {
 	return map[string]string{"cloud": "custom", "endpoint": s.url, "authority": s.url + "/", "audience": s.url, "ca": s.ca,
 		"subscription": s.o.Subscription, "tenant": TenantID, "location": region, "resource-group": group}
+}
+
+// Account makes a storage account with a new key, which it returns in base64. It is at NAME.blob.core.windows.net, and below /NAME.
+func (s *Sim) Account(name string, premium bool) string {
+	key := []byte(s.newID())
+	s.pages.AddAccount(name, key, premium)
+	return base64.StdEncoding.EncodeToString(key)
 }
 
 // Client is an HTTP client that trusts it.
@@ -186,7 +197,7 @@ func (s *Sim) certificate(addr net.Addr) (tls.Certificate, error) {
 		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "simulated Azure"}, NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().AddDate(1, 0, 0),
 		KeyUsage: x509.KeyUsageDigitalSignature | x509.KeyUsageCertSign, ExtKeyUsage: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}, IsCA: true, BasicConstraintsValid: true,
 		IPAddresses: []net.IP{net.ParseIP(host)},
-		DNSNames:    []string{"localhost", "management.azure.com", "login.microsoftonline.com", "api.loganalytics.io"},
+		DNSNames:    []string{"localhost", "management.azure.com", "login.microsoftonline.com", "api.loganalytics.io", "*.blob.core.windows.net"},
 	}
 	der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
 	if err != nil {
@@ -224,12 +235,16 @@ func (s *Sim) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		s.serveControl(w, r)
 	case strings.HasPrefix(r.URL.Path, "/md-"):
 		s.pages.ServeHTTP(w, r)
+	case s.pages.Owns(r):
+		s.pages.ServeAccount(w, r)
 	case strings.HasPrefix(r.URL.Path, "/v1/workspaces/"):
 		s.serveQuery(w, r)
 	case strings.HasPrefix(r.URL.Path, consolePath):
 		s.serveConsole(w, r)
 	case strings.HasPrefix(strings.ToLower(r.URL.Path), "/subscriptions"), strings.HasPrefix(r.URL.Path, operationsPath):
 		s.serveARM(w, r)
+	case strings.HasPrefix(r.URL.Path, "/providers/"): // what the services can do: nothing that is told
+		s.write(w, r, answer{status: http.StatusOK, body: doc{"value": []any{}}})
 	case s.serveLogin(w, r):
 	default:
 		s.refuse(w, refusal(http.StatusNotFound, "NotFound", "nothing is at %s", r.URL.Path))
@@ -272,6 +287,17 @@ func (s *Sim) Disk(id string) *pages.Blob {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.disks[strings.ToLower(id)]
+}
+
+// Grant returns a signed URL that a disk or snapshot is read by.
+func (s *Sim) Grant(id string) string {
+	return s.pages.Grant(s.Disk(id), false, s.o.Now().Add(time.Hour))
+}
+
+// Blank makes the content of a disk that no resource has, and returns a signed URL that it is written by, and what removes it.
+func (s *Sim) Blank(id string, size int64) (url string, remove func()) {
+	b := s.pages.CreateDisk(id, size)
+	return s.pages.Grant(b, true, s.o.Now().Add(time.Hour)), func() { s.pages.Remove(b) }
 }
 
 // IDs lists the resources of a kind, such as Microsoft.Compute/disks.

@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 )
@@ -86,7 +87,7 @@ func (s *Sim) putVM(res, old *resource) *armError {
 	g := s.guests[key]
 	wanted := map[string]bool{}
 	for i, ref := range refs {
-		if ref.text("createOption") == "FromImage" {
+		if option := ref.text("createOption"); option == "FromImage" || option == "Empty" {
 			if e := s.fromImage(res, ref, i); e != nil {
 				return e
 			}
@@ -175,7 +176,7 @@ func zoneOf(d doc) string {
 	return fmt.Sprint(zones[0])
 }
 
-// fromImage makes the disk of a machine that starts from an image: an empty one.
+// fromImage makes a disk of a machine that starts from an image, or asks for a new one: an empty one.
 func (s *Sim) fromImage(res *resource, ref doc, i int) *armError {
 	name := ref.text("name")
 	if name == "" {
@@ -248,6 +249,8 @@ func (s *Sim) actVM(r *http.Request, vm *resource, action string, body doc) answ
 		}))
 	}
 	switch action {
+	case "reapply", "redeploy", "installpatches", "assesspatches":
+		return later(http.StatusAccepted, nil, s.begin(vm.region, nil))
 	case "instanceview":
 		return answer{status: http.StatusOK, body: s.instanceView(vm)}
 	case "start":
@@ -290,11 +293,16 @@ func (s *Sim) runCommand(vm *resource, body doc) doc {
 // viewVM is a machine as it is shown.
 func (s *Sim) viewVM(vm *resource, expand bool) doc {
 	d := vm.doc.clone()
-	extensions := []any{}
-	for _, k := range sortedKeys(s.resources) {
-		if e := s.resources[k]; e.kind == kindExtension && strings.HasPrefix(k, strings.ToLower(vm.id)+"/") {
-			extensions = append(extensions, e.doc.clone())
+	var below []string
+	for k, e := range s.resources {
+		if e.kind == kindExtension && strings.HasPrefix(k, strings.ToLower(vm.id)+"/") {
+			below = append(below, k)
 		}
+	}
+	slices.Sort(below)
+	extensions := []any{}
+	for _, k := range below {
+		extensions = append(extensions, s.resources[k].doc.clone())
 	}
 	if len(extensions) > 0 {
 		d["resources"] = extensions
@@ -305,8 +313,12 @@ func (s *Sim) viewVM(vm *resource, expand bool) doc {
 	return d
 }
 
-func status(code, level, display, message string) doc {
+// status is one of an instance view, which tells when it was seen. The service leaves the time out of power states.
+func (s *Sim) status(code, level, display, message string) doc {
 	d := doc{"code": code, "level": level, "displayStatus": display}
+	if !strings.HasPrefix(code, "PowerState/") {
+		d["time"] = s.o.Now().UTC().Format(time.RFC3339Nano)
+	}
 	if message != "" {
 		d["message"] = message
 	}
@@ -319,25 +331,30 @@ func (s *Sim) instanceView(vm *resource) doc {
 		return doc{}
 	}
 	display := map[string]string{"running": "VM running", "stopped": "VM stopped", "deallocated": "VM deallocated"}[g.power]
-	view := doc{"computerName": vm.name, "statuses": []any{status("ProvisioningState/succeeded", "Info", "Provisioning succeeded", ""), status("PowerState/"+g.power, "Info", display, "")}}
+	disks := []any{}
+	for _, ref := range diskRefs(vm.doc) {
+		disks = append(disks, doc{"name": ref.text("name"), "statuses": []any{s.status("ProvisioningState/succeeded", "Info", "Provisioning succeeded", "")}})
+	}
+	view := doc{"computerName": vm.name, "hyperVGeneration": "V2", "disks": disks, "statuses": []any{s.status("ProvisioningState/succeeded", "Info", "Provisioning succeeded", ""), s.status("PowerState/"+g.power, "Info", display, "")}}
 	if g.power != "running" {
 		return view
 	}
+	view["osName"], view["osVersion"] = "debian", "12"
 	agent, handlers, extensions := "ProvisioningState/succeeded", []any{}, []any{}
 	installed := s.readGuest(vm)
 	for _, name := range sortedKeys(installed.Handlers) {
 		h := installed.Handlers[name]
 		full := h.Publisher + "." + h.Type
 		if h.VM == vm.doc.text("properties.vmId") {
-			handlers = append(handlers, doc{"type": full, "typeHandlerVersion": h.Version, "status": status("ProvisioningState/succeeded", "Info", "Ready", "Plugin enabled")})
-			extensions = append(extensions, doc{"name": name, "type": full, "typeHandlerVersion": h.Version, "statuses": []any{status("ProvisioningState/succeeded", "Info", "Provisioning succeeded", "Enable succeeded")}})
+			handlers = append(handlers, doc{"type": full, "typeHandlerVersion": h.Version, "status": s.status("ProvisioningState/succeeded", "Info", "Ready", "Plugin enabled")})
+			extensions = append(extensions, doc{"name": name, "type": full, "typeHandlerVersion": h.Version, "statuses": []any{s.status("ProvisioningState/succeeded", "Info", "Provisioning succeeded", "Enable succeeded")}})
 			continue
 		}
 		// It was copied with the disk: the platform does not hear from it.
-		handlers = append(handlers, doc{"type": full, "typeHandlerVersion": h.Version, "status": status("ProvisioningState/Unresponsive", "Warning", "Unresponsive",
+		handlers = append(handlers, doc{"type": full, "typeHandlerVersion": h.Version, "status": s.status("ProvisioningState/Unresponsive", "Warning", "Unresponsive",
 			fmt.Sprintf("Handler %s of version %s is unresponsive. Last heartbeat: %s", full, h.Version, h.Seen.UTC().Format("1/2/2006 3:04:05 PM")))})
 	}
-	view["vmAgent"] = doc{"vmAgentVersion": "2.9.1.1", "statuses": []any{status(agent, "Info", "Ready", "Guest Agent is running")}, "extensionHandlers": handlers}
+	view["vmAgent"] = doc{"vmAgentVersion": "2.9.1.1", "statuses": []any{s.status(agent, "Info", "Ready", "Guest Agent is running")}, "extensionHandlers": handlers}
 	if len(extensions) > 0 {
 		view["extensions"] = extensions
 	}
