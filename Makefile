@@ -4,7 +4,7 @@
 # make web    builds the web console into the program (with npm; `make build` does it when npm is there)
 # make check  static checks and cross-compilation
 # make chaos  breaks everything at random; SEED=n repeats, OPERATIONS=n searches longer
-# make bench  measures against restic, borg and qemu-img
+# make bench  measures against restic, borg and qemu-img; ONLY=azure measures that alone, and installs nothing
 
 GO      ?= go
 GUEST   := $(CURDIR)/.cache/guest
@@ -98,9 +98,9 @@ cross: go
 		CGO_ENABLED=0 GOOS=$${p%/*} GOARCH=$${p#*/} $(GO) build -o /dev/null ./cmd/understudy || exit 1; done
 
 bench: go
-	@sh scripts/setup-debian.sh all
-	@$(MAKE) --no-print-directory build guest
-	$(GO) run ./test/bench
+	@[ -n "$(ONLY)" ] || sh scripts/setup-debian.sh all
+	@$(MAKE) --no-print-directory build $(if $(ONLY),,guest)
+	$(GO) run ./test/bench $(if $(ONLY),-only $(ONLY))
 
 chaos: go
 	$(GO) run ./test/chaos $(if $(SEED),-seed $(SEED)) -operations $(or $(OPERATIONS),400)

@@ -50,11 +50,14 @@ var measures = []struct {
 	{"unchanged", unchanged},
 	{"boot", boot},
 	{"memory", memory},
+	{"azure-pages", azurePages},
+	{"azure-cycle", azureCycle},
+	{"azure-inventory", azureInventory},
 }
 
 func main() {
 	b := &bench{}
-	only := flag.String("only", "", "comma-separated measures to run (default all)")
+	only := flag.String("only", "", "comma-separated measures to run, by their names or the first word of them (default all)")
 	flag.StringVar(&b.bin, "bin", "bin/understudy", "the understudy program")
 	flag.StringVar(&b.cache, "cache", ".cache/bench", "folder for inputs that are kept")
 	flag.StringVar(&b.guest, "guest", os.Getenv("UNDERSTUDY_GUEST_DIR"), "folder with the guest's vmlinuz and initrd.gz")
@@ -84,7 +87,9 @@ func (b *bench) run(ctx context.Context, only, out string) (err error) {
 	}
 	defer os.RemoveAll(b.dir)
 	for _, m := range measures {
-		if only != "" && !slices.Contains(strings.Split(only, ","), m.name) {
+		if only != "" && !slices.ContainsFunc(strings.Split(only, ","), func(want string) bool {
+			return m.name == want || strings.HasPrefix(m.name, want+"-")
+		}) {
 			continue
 		}
 		began := time.Now()

@@ -18,13 +18,18 @@ import (
 	"understudy/internal/vault/blob/file"
 )
 
-// rig is a QEMU site with one machine, replicated in-process to a vault in files.
-type rig struct {
-	driver *qemu.Driver
+// loop replicates a group, in-process, to a vault in files.
+type loop struct {
 	vault  *vault.Vault
 	cycler *replicate.Cycler
 	lease  *vault.Lease
 	group  dr.Group
+}
+
+// rig is a QEMU site with one machine, replicated.
+type rig struct {
+	loop
+	driver *qemu.Driver
 }
 
 // newRig makes a site in dir with the machine that the definition (YAML) describes.
@@ -41,33 +46,39 @@ func newRig(ctx context.Context, dir, definition string) (*rig, error) {
 	if err != nil {
 		return nil, err
 	}
-	store, err := file.Open(filepath.Join(dir, "vault"), true)
+	l, err := newLoop(ctx, dir, driver, dr.Group{Name: "g", Site: "bench", Machines: []dr.MachinePolicy{{Name: "m"}}}, log)
 	if err != nil {
 		return nil, err
+	}
+	return &rig{l, driver}, nil
+}
+
+// newLoop makes a vault in dir and what replicates a group of a site to it.
+func newLoop(ctx context.Context, dir string, driver site.Driver, group dr.Group, log *slog.Logger) (l loop, err error) {
+	store, err := file.Open(filepath.Join(dir, "vault"), true)
+	if err != nil {
+		return l, err
 	}
 	key, err := age.GenerateX25519Identity()
 	if err != nil {
-		return nil, err
+		return l, err
 	}
 	if err := vault.Create(ctx, store, vault.CreateOptions{Recipients: []string{key.Recipient().String()}}); err != nil {
-		return nil, err
+		return l, err
 	}
 	v, err := vault.Open(ctx, store, vault.Options{Identities: []age.Identity{key}, Now: time.Now, Logger: log})
 	if err != nil {
-		return nil, err
+		return l, err
 	}
-	lease, err := v.Acquire(ctx, "g", "bench", "bench", time.Hour)
+	lease, err := v.Acquire(ctx, group.Name, group.Site, "bench", time.Hour)
 	if err != nil {
-		return nil, err
+		return l, err
 	}
-	return &rig{
-		driver: driver, vault: v, lease: lease,
-		cycler: &replicate.Cycler{Driver: driver, Vault: v, Dir: filepath.Join(dir, "state"), Now: time.Now, Logger: log},
-		group:  dr.Group{Name: "g", Site: "bench", Machines: []dr.MachinePolicy{{Name: "m"}}},
-	}, nil
+	return loop{vault: v, lease: lease, group: group,
+		cycler: &replicate.Cycler{Driver: driver, Vault: v, Dir: filepath.Join(dir, "state"), Now: time.Now, Logger: log}}, nil
 }
 
-func (r *rig) cycle(ctx context.Context) (replicate.Result, error) {
+func (r *loop) cycle(ctx context.Context) (replicate.Result, error) {
 	return r.cycler.Cycle(ctx, r.lease, r.group, replicate.CycleOptions{})
 }
 
