@@ -50,7 +50,7 @@ func (s *server) plans(a huma.API) {
 	huma.Register(a, op(http.MethodPost, "/v1/plan-checks", "check-plan", tag, "Check a plan without saving it"),
 		func(ctx context.Context, in *request[wire.PlanText]) (*body[wire.PlanCheck], error) {
 			p, problems, warnings, err := s.backend.CheckPlan(ctx, in.Body.File, in.Body.Text)
-			return &body[wire.PlanCheck]{wire.PlanCheck{Name: p.Name, Group: p.Group, Warnings: orEmpty(warnings),
+			return &body[wire.PlanCheck]{wire.PlanCheck{Name: p.Name, Group: p.Group, Warnings: orEmpty(warnings), Blocks: convert(p.Blocks(), fromBlock),
 				Problems: convert(problems, func(p plan.Problem) wire.PlanProblem {
 					return wire.PlanProblem{Line: p.Line, Column: p.Column, Field: p.Field, What: p.What, Hint: p.Hint, Text: p.Text(in.Body.File)}
 				})}}, fail(err)
@@ -63,7 +63,7 @@ func (s *server) plans(a huma.API) {
 		func(ctx context.Context, in *version) (*body[wire.PlanDetail], error) {
 			d, err := s.backend.Plan(ctx, in.Name, in.Version)
 			return &body[wire.PlanDetail]{wire.PlanDetail{Plan: fromPlan(d.Plan), ShownVersion: d.Shown.Version, By: d.Shown.By, Text: d.Shown.Text,
-				Outline: d.Parsed.Outline(), Mermaid: d.Parsed.Mermaid(), Dot: d.Parsed.Dot()}}, fail(err)
+				Outline: d.Parsed.Outline(), Mermaid: d.Parsed.Mermaid(), Dot: d.Parsed.Dot(), Blocks: convert(d.Parsed.Blocks(), fromBlock)}}, fail(err)
 		})
 	huma.Register(a, op(http.MethodGet, "/v1/plans/{name}/history", "plan-history", tag, "Show the versions of a plan and its runs"),
 		func(ctx context.Context, in *Named) (*body[wire.PlanHistory], error) {
@@ -135,4 +135,14 @@ func fromPlanRun(r store.Run) wire.PlanRun {
 func fromQuestion(q store.Question) wire.Question {
 	return wire.Question{Run: q.Run, Action: q.Action, Message: q.Message, Answers: orEmpty(q.Answers), Asked: q.Asked.UTC(), Until: wire.At(q.Until),
 		Answered: wire.At(q.Answered), Answer: q.Answer, By: q.By, Note: q.Note, Ways: q.Ways()}
+}
+
+// fromBlock converts a box of a drawn plan.
+func fromBlock(b plan.Block) wire.PlanBlock {
+	return wire.PlanBlock{Kind: b.Kind, Stage: b.Stage, Machines: orEmpty(b.Machines), Before: convert(b.Before, fromAction), After: convert(b.After, fromAction)}
+}
+
+// fromAction converts an action of a drawn plan.
+func fromAction(a plan.Action) wire.PlanAction {
+	return wire.PlanAction{Name: a.Name, Kind: a.Kind(), Summary: a.Summary(), Conditions: a.Conditions()}
 }

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"net/http"
+	"reflect"
 	"strings"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func (b *backend) Plan(_ context.Context, name string, version int) (controller.
 	if name != "p" {
 		return controller.PlanDetail{}, dr.WithHint(errors.New("no such plan"), dr.KindNotFound, "understudy plan list")
 	}
-	p := plan.Plan{Name: "p", Group: "shop", Stages: []plan.Stage{{Name: "one", Machines: []string{"db"}}}}
+	p := plan.Plan{Name: "p", Group: "shop", Before: []plan.Action{{Name: "ask", Approval: &plan.Approval{}, OnError: plan.Ask}}, Stages: []plan.Stage{{Name: "one", Machines: []string{"db"}}}}
 	return controller.PlanDetail{Plan: store.Plan{Name: "p", Group: "shop", Version: 3, Verified: 2, VerifiedAt: time.Unix(5, 0)},
 		Shown: store.PlanVersion{Version: max(version, 1), Text: "name: p"}, Parsed: p}, b.err
 }
@@ -61,6 +62,13 @@ func TestPlans(t *testing.T) {
 	p, err := c.Plan(ctx, "p", 2)
 	if err != nil || p.Version != 3 || p.ShownVersion != 2 || !p.NeedsVerification || p.VerifiedVersion != 2 || p.VerifiedAt == nil || !strings.Contains(p.Outline, "start db") || !strings.Contains(p.Mermaid, "flowchart") {
 		t.Errorf("%+v %v", p, err)
+	}
+	blocks := []wire.PlanBlock{
+		{Kind: "before", Machines: []string{}, Before: []wire.PlanAction{{Name: "ask", Kind: "approval", Summary: "wait for approval", Conditions: "asks when it fails"}}, After: []wire.PlanAction{}},
+		{Kind: "stage", Stage: "one", Machines: []string{"db"}, Before: []wire.PlanAction{}, After: []wire.PlanAction{}},
+	}
+	if !reflect.DeepEqual(p.Blocks, blocks) {
+		t.Errorf("%+v", p.Blocks)
 	}
 	if _, err := c.Plan(ctx, "q", 0); dr.KindOf(err) != dr.KindNotFound || dr.Hint(err) == "" {
 		t.Errorf("%v", err)

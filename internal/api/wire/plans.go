@@ -25,6 +25,25 @@ type PlanDetail struct {
 	Outline      string `json:"outline" doc:"What is done, in order"`
 	Mermaid      string `json:"mermaid" doc:"The same as a Mermaid flow chart"`
 	Dot          string `json:"dot" doc:"The same in the language of Graphviz"`
+
+	Blocks []PlanBlock `json:"blocks" doc:"The same as boxes to draw, in the order in which they are carried out"`
+}
+
+// PlanBlock is a box of a drawn plan.
+type PlanBlock struct {
+	Kind     string       `json:"kind" enum:"before,stage,after"`
+	Stage    string       `json:"stage,omitempty" doc:"The name of a stage"`
+	Machines []string     `json:"machines"`
+	Before   []PlanAction `json:"before" doc:"Before the machines start"`
+	After    []PlanAction `json:"after" doc:"When they are healthy"`
+}
+
+// PlanAction is an action of a drawn plan.
+type PlanAction struct {
+	Name       string `json:"name"`
+	Kind       string `json:"kind" enum:"script,guest,http,wait,approval,extensions,probe"`
+	Summary    string `json:"summary" doc:"What it does"`
+	Conditions string `json:"conditions,omitempty" doc:"When it is done, and what its failure means, where that is not as usual"`
 }
 
 // PlanText is a plan to check or to save.
@@ -39,6 +58,7 @@ type PlanCheck struct {
 	Group    string        `json:"group,omitempty"`
 	Problems []PlanProblem `json:"problems" doc:"Empty when the plan can be applied"`
 	Warnings []string      `json:"warnings" doc:"What a run of it would stumble over now"`
+	Blocks   []PlanBlock   `json:"blocks" doc:"The plan as boxes to draw, as far as it could be read"`
 }
 
 // PlanProblem is something that is wrong with a plan.

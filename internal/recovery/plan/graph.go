@@ -73,8 +73,8 @@ func (h HTTP) Verb() string {
 	return "GET"
 }
 
-// conditions says when the action is done and what its failure means, where that is not as usual.
-func (a Action) conditions() string {
+// Conditions says when the action is done and what its failure means, where that is not as usual.
+func (a Action) Conditions() string {
 	var parts []string
 	var only []string
 	for _, k := range a.When.Kinds {
@@ -98,7 +98,7 @@ func (a Action) conditions() string {
 	if len(parts) == 0 {
 		return ""
 	}
-	return " (" + strings.Join(parts, "; ") + ")"
+	return strings.Join(parts, "; ")
 }
 
 // Outline is the plan as indented text, in the order in which it is carried out.
@@ -106,7 +106,11 @@ func (p Plan) Outline() string {
 	var b strings.Builder
 	actions := func(indent string, list []Action) {
 		for _, a := range list {
-			fmt.Fprintf(&b, "%s> %s: %s%s\n", indent, a.Name, a.Summary(), a.conditions())
+			fmt.Fprintf(&b, "%s> %s: %s", indent, a.Name, a.Summary())
+			if c := a.Conditions(); c != "" {
+				fmt.Fprintf(&b, " (%s)", c)
+			}
+			b.WriteByte('\n')
 		}
 	}
 	fmt.Fprintf(&b, "plan %s of group %s\n", p.Name, p.Group)
@@ -129,22 +133,26 @@ func (p Plan) Outline() string {
 	return b.String()
 }
 
-// A block is a box of the drawn plan.
-type block struct {
-	title    string
-	machines []string
-	actions  [2][]Action // before and after its machines
+// A Block is a box of the drawn plan: what precedes the stages, a stage, or what follows them.
+type Block struct {
+	Kind     string // before, stage or after
+	Title    string
+	Stage    string // its name, of a stage
+	Machines []string
+	Before   []Action // before its machines start
+	After    []Action // when they are healthy
 }
 
-func (p Plan) blocks() (out []block) {
+// Blocks are the boxes of the drawn plan, in the order in which they are carried out.
+func (p Plan) Blocks() (out []Block) {
 	if len(p.Before) > 0 {
-		out = append(out, block{title: "before anything is changed", actions: [2][]Action{p.Before}})
+		out = append(out, Block{Kind: "before", Title: "before anything is changed", Before: p.Before})
 	}
 	for i, s := range p.Stages {
-		out = append(out, block{fmt.Sprintf("stage %d: %s", i+1, s.Name), s.Machines, [2][]Action{s.Before, s.After}})
+		out = append(out, Block{"stage", fmt.Sprintf("stage %d: %s", i+1, s.Name), s.Name, s.Machines, s.Before, s.After})
 	}
 	if len(p.After) > 0 {
-		out = append(out, block{title: "when all is up", actions: [2][]Action{nil, p.After}})
+		out = append(out, Block{Kind: "after", Title: "when all is up", After: p.After})
 	}
 	return out
 }
@@ -177,22 +185,22 @@ func (c *chart) link(edges *strings.Builder, ids ...string) {
 
 func (c *chart) draw(p Plan, open func(i int, title string) string, closed string) {
 	var edges strings.Builder
-	for i, block := range p.blocks() {
-		c.WriteString(open(i, block.title))
+	for i, block := range p.Blocks() {
+		c.WriteString(open(i, block.Title))
 		one := func(list []Action) {
 			for _, a := range list {
 				c.link(&edges, c.add(a.Name+": "+a.Summary(), false))
 			}
 		}
-		one(block.actions[0])
+		one(block.Before)
 		var ids []string
-		for _, m := range block.machines {
+		for _, m := range block.Machines {
 			ids = append(ids, c.add(m, true))
 		}
 		if len(ids) > 0 {
 			c.link(&edges, ids...)
 		}
-		one(block.actions[1])
+		one(block.After)
 		c.WriteString(closed)
 	}
 	c.WriteString(edges.String())
