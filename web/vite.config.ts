@@ -17,8 +17,10 @@ const mock: Plugin = {
     server.middlewares.use(async (req, res, next) => {
       const url = new URL(req.url ?? '/', 'http://mock');
       if (!url.pathname.startsWith('/v1/') && url.pathname !== '/livez') return next();
-      const { answer } = (await server.ssrLoadModule('/test/mock/index.ts')) as { answer: (url: URL) => unknown };
-      const data = req.method === 'GET' ? answer(url) : {};
+      const { answer, answerPost } = (await server.ssrLoadModule('/test/mock/index.ts')) as typeof import('./test/mock');
+      const chunks: Buffer[] = [];
+      for await (const chunk of req) chunks.push(chunk as Buffer);
+      const data = req.method === 'GET' ? answer(url) : answerPost(url, JSON.parse(Buffer.concat(chunks).toString() || '{}'));
       res.statusCode = data === undefined ? 404 : 200;
       res.setHeader('Content-Type', 'application/json');
       res.end(JSON.stringify(data ?? { detail: `the mock does not answer ${url.pathname}`, kind: 'not-found', status: 404, title: 'Not Found' }));

@@ -3,4 +3,14 @@
 export const pages = [
   { name: 'overview', path: '/', see: 'h1' },
   { name: 'groups', path: '/groups', see: 'table' },
+  { name: 'runs', path: '/runs', see: 'table' },
+  { name: 'run-waiting', path: '/runs/r-104', see: 'textarea' },
+  { name: 'run-timeline', path: '/runs/r-90', see: 'ol', then: (page) => page.getByText('Timeline', { exact: true }).click() },
+  { name: 'run-live', path: '/runs/r-105', see: 'ol' },
+  { name: 'plans', path: '/plans', see: 'table' },
+  { name: 'plan', path: '/plans/shop', see: '.plan-item' },
+  { name: 'plan-new', path: '/plans/new?group=shop', see: '.plan-item' },
+  { name: 'failover', path: '/failover/shop', see: '[role=radio]' },
+  { name: 'failover-point', path: '/failover/shop?kind=unplanned', see: '.strip' },
+  { name: 'failover-review', path: '/failover/shop?kind=planned', see: 'table' },
 ];

@@ -21,8 +21,16 @@ export const runWords = messages({
   },
 });
 
+/** Kinds of run that can be looked for. */
+export const runKinds = ['test-failover', 'planned-failover', 'failover', 'commit', 'cleanup', 'reprotect', 'drill', 'clone', 'move', 'resolve'] as const;
+
 export type RunState = 'pending' | 'running' | 'waiting' | 'succeeded' | 'failed' | 'cancelled';
 const tones: Record<RunState, Tone> = { pending: 'idle', running: 'busy', waiting: 'warn', succeeded: 'good', failed: 'bad', cancelled: 'idle' };
+
+/** Whether a run or a step has ended. */
+export function over(state: string): boolean {
+  return state === 'succeeded' || state === 'failed' || state === 'cancelled';
+}
 
 /** The kind of a run, in words; the kind itself when there are none for it. */
 export function useRunKind(): (kind: string) => string {

@@ -3,6 +3,7 @@
 import type { AnswerOf, PathOf } from '../../src/api/client';
 import { match } from '../../src/app/match';
 import { many, runs, statuses } from './data';
+import { check, group, planDetail, planHistory, plans, points, preview, question, run } from './recovery';
 
 export interface Asked {
   params: Record<string, string>;
@@ -13,6 +14,14 @@ type Answers = { [P in PathOf<'get'>]?: (asked: Asked) => AnswerOf<P, 'get'> };
 
 const get: Answers = {
   '/v1/status': ({ query }) => (query.get('q') === 'tenant' ? many(5000) : statuses()),
+  '/v1/groups': () => ['orders', 'shop'].map(group),
+  '/v1/groups/{name}/status': ({ params }) => statuses().find((s) => s.group === params.name) ?? statuses()[0]!,
+  '/v1/groups/{name}/points': ({ params }) => points(params.name ?? ''),
+  '/v1/plans': () => plans(),
+  '/v1/plans/{name}': ({ params }) => planDetail(params.name ?? ''),
+  '/v1/plans/{name}/history': () => planHistory(),
+  '/v1/runs/{name}': ({ params }) => run(params.name ?? ''),
+  '/v1/runs/{name}/question': ({ params }) => question(params.name ?? ''),
   '/v1/runs': ({ query }) => runs().filter((r) => query.get('active') !== 'true' || r.state === 'running' || r.state === 'waiting'),
 };
 
@@ -21,6 +30,21 @@ const other: Record<string, () => unknown> = {
   '/livez': () => ({ status: 'ok' }),
   '/v1/session': () => ({ user: 'aiko', grants: [{ role: 'admin', scope: '*' }], verbs: ['*'] }),
 };
+
+/** What is asked with a body, and changes nothing. */
+const post: { [P in PathOf<'post'>]?: (sent: object, params: Record<string, string>) => AnswerOf<P, 'post'> } = {
+  '/v1/plan-checks': (sent) => check(sent),
+  '/v1/groups/{name}/failover/preview': (sent, params) => preview(params.name ?? '', sent),
+};
+
+/** The answer to a POST; nothing where the deed is all. */
+export function answerPost(url: URL, sent: object): unknown {
+  for (const [path, fn] of Object.entries(post)) {
+    const params = match(path.replace(/\{(\w+)\}/g, ':$1'), url.pathname);
+    if (params) return fn(sent, params);
+  }
+  return {};
+}
 
 /** The answer to a GET; undefined when there is none. */
 export function answer(url: URL): unknown {
