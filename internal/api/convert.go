@@ -46,7 +46,7 @@ func fromFence(f store.Fence) wire.Fence {
 
 // fromResult converts what a cycle did.
 func fromResult(r replicate.Result) wire.Cycle {
-	w := wire.Cycle{Kind: r.Kind, Read: r.Read, Changed: r.Changed, Stored: r.Stored, PausedSeconds: r.Paused.Seconds(), Seconds: r.Took.Seconds(), Reason: r.Reason,
+	w := wire.Cycle{Kind: r.Kind, Read: r.Read, Changed: r.Changed, Stored: r.Stored, PausedSeconds: r.Paused.Seconds(), SkewSeconds: r.Skew.Seconds(), Seconds: r.Took.Seconds(), Reason: r.Reason,
 		Consistency: string(r.Consistency), Shortfall: r.Shortfall}
 	if w.Spooled = r.Spooled; r.Point != nil && r.Spooled == 0 {
 		w.Point = r.Point.ID

@@ -205,9 +205,13 @@ func (a *App) pointsShowCommand() *cobra.Command {
 }
 
 func (a *App) printPoint(p dr.RecoveryPoint) error {
+	kind := string(p.Kind) + " consistent"
+	if p.Skew > 0 {
+		kind += ", disks within " + out.Seconds(p.Skew.Seconds())
+	}
 	return out.One(a.Printer, p, p.ID,
 		out.Field{Title: "ID", Text: p.ID}, out.Field{Title: "Group", Text: p.Group}, out.Field{Title: "Time", Text: out.Time(p.Time)},
-		out.Field{Title: "Kind", Text: string(p.Kind) + " consistent"}, out.Field{Title: "Names", Text: joinNames(p.Names)},
+		out.Field{Title: "Kind", Text: kind}, out.Field{Title: "Names", Text: joinNames(p.Names)},
 		out.Field{Title: "Machines", Text: joinNames(p.Machines)}, out.Field{Title: "Changed", Text: out.Bytes(p.Changed)},
 		out.Field{Title: "Stored", Text: out.Bytes(p.Bytes)}, out.Field{Title: "Disks", Text: out.Bytes(p.Size)})
 }

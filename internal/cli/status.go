@@ -260,6 +260,9 @@ func (a *App) printStatus(s wire.Status) error {
 		if c.Point == "" && c.Spooled == 0 {
 			cycle = fmt.Sprintf("%s, checked in %s", c.Kind, out.Seconds(c.Seconds))
 		}
+		if c.SkewSeconds > 0 {
+			cycle += ", disks within " + out.Seconds(c.SkewSeconds)
+		}
 		if c.Reason != "" {
 			cycle += " (" + c.Reason + ")"
 		}

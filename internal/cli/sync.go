@@ -32,6 +32,9 @@ func (a *App) syncCommand() *cobra.Command {
 			a.Line("%s: %s, point %s; %sread %s, changed %s, stored %s in %s", group, c.Kind, c.Point, kind, out.Bytes(c.Read),
 				out.Bytes(c.Changed), out.Bytes(c.Stored), out.Seconds(c.Seconds))
 		}
+		if c.SkewSeconds > 0 {
+			a.Note("the disks are of moments within %s", out.Seconds(c.SkewSeconds))
+		}
 		if c.Shortfall != "" {
 			a.Note("less consistent than asked for: %s", c.Shortfall)
 		}

@@ -173,17 +173,19 @@ func (c Consistency) Rank() int {
 
 // A RecoveryPoint is an instant of a group that can be recovered.
 type RecoveryPoint struct {
-	ID       string      `json:"id"`
-	Group    string      `json:"group"`
-	Time     time.Time   `json:"time"` // the instant of the capture
-	Kind     Consistency `json:"kind"`
-	Machines []string    `json:"machines"`
-	Bytes    int64       `json:"bytes"`   // stored bytes that this point added to the vault
-	Changed  int64       `json:"changed"` // bytes of disk that differ from the point before
-	Size     int64       `json:"size"`    // virtual size of all its disks
-	Base     bool        `json:"base,omitempty"`
-	Position Position    `json:"position"`
-	Names    []string    `json:"names,omitempty"` // given by people; a point with a name is not subject to retention
+	ID    string      `json:"id"`
+	Group string      `json:"group"`
+	Time  time.Time   `json:"time"` // the instant of the capture
+	Kind  Consistency `json:"kind"`
+	// Skew is how far the instants of its disks are apart, where the site cannot freeze all at once; 0 for one instant.
+	Skew     time.Duration `json:"skew,omitempty"`
+	Machines []string      `json:"machines"`
+	Bytes    int64         `json:"bytes"`   // stored bytes that this point added to the vault
+	Changed  int64         `json:"changed"` // bytes of disk that differ from the point before
+	Size     int64         `json:"size"`    // virtual size of all its disks
+	Base     bool          `json:"base,omitempty"`
+	Position Position      `json:"position"`
+	Names    []string      `json:"names,omitempty"` // given by people; a point with a name is not subject to retention
 }
 
 // A Policy says how often a group is captured and how long its recovery points are kept.

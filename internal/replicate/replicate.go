@@ -84,6 +84,7 @@ type Result struct {
 	Changed int64             `json:"changed"`         // bytes that differed
 	Stored  int64             `json:"stored"`          // bytes written to the vault
 	Paused  time.Duration     `json:"paused"`          // how long the guests stood still
+	Skew    time.Duration     `json:"skew,omitempty"`  // between the disks, where they are not of one instant
 	Took    time.Duration     `json:"took"`
 	Reason  string            `json:"reason,omitempty"` // why everything was compared or sent
 	// Consistency is what the state of Instant promises, and Shortfall why that is less than was asked for.
@@ -156,6 +157,7 @@ func (c *Cycler) cycle(ctx context.Context, lease *vault.Lease, g dr.Group, o Cy
 	}
 	res, err = cy.run(ctx)
 	res.Instant, res.Paused, res.Consistency = view.Time(), view.Paused(), view.Consistency()
+	res.Skew = skew(view)
 	if v, ok := view.(site.Shortfaller); ok {
 		if short := v.Shortfall(); short != nil {
 			res.Shortfall = short.Error()
@@ -270,6 +272,14 @@ func (cy *cycle) run(ctx context.Context) (res Result, err error) {
 	return cy.commit(ctx, w, res)
 }
 
+// skew is how far the disks of a view are apart in time.
+func skew(view site.Capture) time.Duration {
+	if v, ok := view.(site.Skewed); ok {
+		return v.Skew()
+	}
+	return 0
+}
+
 // promisesMore reports whether the view is more consistent than the newest point, which then may not stand for it.
 func (cy *cycle) promisesMore() bool {
 	return cy.view.Consistency().Rank() > cy.head.Point.Kind.Rank()
@@ -277,7 +287,7 @@ func (cy *cycle) promisesMore() bool {
 
 func (cy *cycle) begin(ctx context.Context, seed bool) (*vault.Writer, error) {
 	spec := vault.Spec{
-		CaptureID: cy.id, Time: cy.view.Time(), Kind: cy.view.Consistency(), Machines: cy.machines,
+		CaptureID: cy.id, Time: cy.view.Time(), Kind: cy.view.Consistency(), Skew: skew(cy.view), Machines: cy.machines,
 	}
 	if !seed {
 		w, err := cy.beginDelta(ctx, spec)

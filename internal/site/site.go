@@ -91,6 +91,12 @@ type Capture interface {
 	Abort(ctx context.Context) error
 }
 
+// A Skewed is a Capture whose disks may be of moments that are not the same: as near to one as the provider comes.
+type Skewed interface {
+	// Skew is how far they are apart, as measured by the provider's clock.
+	Skew() time.Duration
+}
+
 // A Verifier is a Capture whose view somebody else can spoil. Verify is called after the last read and before the
 // commit; an error says that what was read is no single instant.
 type Verifier interface {

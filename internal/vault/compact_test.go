@@ -44,6 +44,11 @@ func TestCompactKeepsEveryPoint(t *testing.T) {
 		t.Fatal(err)
 	}
 	w.verify(t, openVault(t, store, c), "shop", ids...)
+	for i, id := range ids {
+		if p, err := v.FindPoint(t.Context(), "shop", id); err != nil || p.Skew != time.Duration(i+1)*time.Millisecond {
+			t.Errorf("point %s has a skew of %s, %v", id, p.Skew, err)
+		}
+	}
 	s, err := v.Stats(t.Context(), "shop")
 	if err != nil {
 		t.Fatal(err)

@@ -28,7 +28,7 @@ type object struct {
 // point describes the position that the object ends at.
 func (o *object) point() dr.RecoveryPoint {
 	h := o.header
-	p := dr.RecoveryPoint{ID: o.to.ID(), Group: h.Group, Time: h.Time, Kind: h.Kind, Machines: h.Machines, Size: h.Size,
+	p := dr.RecoveryPoint{ID: o.to.ID(), Group: h.Group, Time: h.Time, Kind: h.Kind, Skew: h.Skew, Machines: h.Machines, Size: h.Size,
 		Base: h.Base(), Position: o.to, Bytes: o.trailer.Stored, Changed: o.trailer.Changed}
 	if h.Merged {
 		p.Bytes, p.Changed = h.Bytes, h.Changed

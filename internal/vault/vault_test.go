@@ -115,7 +115,7 @@ func (w *world) change(n int) {
 
 func (w *world) spec(c *clock) Spec {
 	w.capture++
-	return Spec{CaptureID: fmt.Sprintf("capture%08d", w.capture), Time: c.now(), Kind: dr.CrashConsistent, Machines: w.machines()}
+	return Spec{CaptureID: fmt.Sprintf("capture%08d", w.capture), Time: c.now(), Kind: dr.CrashConsistent, Skew: time.Duration(w.capture) * time.Millisecond, Machines: w.machines()}
 }
 
 // send writes the changed blocks, or all, and returns a copy of what was captured.

@@ -19,6 +19,7 @@ type Spec struct {
 	Time      time.Time // the instant of the capture
 	Known     time.Time // the group is known to have been as captured at this time; zero: Time
 	Kind      dr.Consistency
+	Skew      time.Duration // between the disks; 0 when they are of one instant
 	Machines  []dr.Machine
 }
 
@@ -102,7 +103,7 @@ func (v *Vault) newWriter(group string, s Spec, prev, to dr.Position) *Writer {
 	}
 	w.header = segment.Header{Format: segment.Format, Object: segment.ObjectSegment, Vault: v.id, Group: group,
 		To: segment.Position{Epoch: w.to.Epoch, Sequence: w.to.Sequence}, Capture: s.CaptureID, Time: s.Time.UTC(), Known: known.UTC(),
-		Kind: s.Kind, Machines: names, Size: size, Salt: randomBytes(16)}
+		Kind: s.Kind, Skew: s.Skew, Machines: names, Size: size, Salt: randomBytes(16)}
 	return w
 }
 

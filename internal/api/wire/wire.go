@@ -88,6 +88,7 @@ type Cycle struct {
 	Changed       int64   `json:"changed"`
 	Stored        int64   `json:"stored"`
 	PausedSeconds float64 `json:"pausedSeconds"`
+	SkewSeconds   float64 `json:"skewSeconds,omitempty" doc:"How far the instants of the disks are apart, where they are not one"`
 	Seconds       float64 `json:"seconds"`
 	Reason        string  `json:"reason,omitempty"`
 	Consistency   string  `json:"consistency,omitempty" enum:"crash,filesystem,application"`

@@ -125,21 +125,12 @@ func (c *capture) take(ctx context.Context, before []disk) error {
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			if at, err := time.Parse(time.RFC3339Nano, made.Properties.TimeCreated); err == nil {
-				if firstAt.IsZero() || at.Before(firstAt) {
-					firstAt = at
-				}
-				if at.After(lastAt) {
-					lastAt = at
-				}
-			}
+			firstAt, lastAt = span(firstAt, lastAt, made.Properties.TimeCreated)
 			return nil
 		})
 	}
 	err := g.Wait()
-	if c.skew = lastAt.Sub(firstAt); err == nil && len(c.disks) > 1 {
-		c.s.cfg.Logger.Debug("captured", "group", c.req.Group, "disks", len(c.disks), "apart", c.skew)
-	}
+	c.skew = lastAt.Sub(firstAt)
 	return err
 }
 
@@ -147,6 +138,9 @@ func (c *capture) Time() time.Time             { return c.at }
 func (c *capture) Paused() time.Duration       { return 0 }
 func (c *capture) Consistency() dr.Consistency { return dr.CrashConsistent }
 func (c *capture) Machines() []dr.Machine      { return c.machines }
+
+// Skew implements site.Skewed, by what Azure says of when the snapshots were made.
+func (c *capture) Skew() time.Duration { return c.skew }
 
 // Shortfall implements site.Shortfaller.
 func (c *capture) Shortfall() error {

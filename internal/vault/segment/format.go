@@ -69,6 +69,7 @@ type Header struct {
 	Time     time.Time      `json:"time,omitzero"`
 	Known    time.Time      `json:"known,omitzero"`
 	Kind     dr.Consistency `json:"kind,omitempty"`
+	Skew     time.Duration  `json:"skew,omitempty"` // nanoseconds between the first and the last disk's instant
 	Machines []string       `json:"machines,omitempty"`
 	Size     int64          `json:"size,omitempty"`    // virtual bytes of all disks
 	Changed  int64          `json:"changed,omitempty"` // merged: bytes that differ between the point and the one before it, as first written
