@@ -1,8 +1,6 @@
 // The pages that pictures are taken of, with the made-up controller: where, and what shows that it is all there.
 // `then` may do something first, such as opening a dialogue.
 export const pages = [
-  { name: 'overview', path: '/', see: 'h1' },
-  { name: 'groups', path: '/groups', see: 'table' },
   { name: 'runs', path: '/runs', see: 'table' },
   { name: 'run-waiting', path: '/runs/r-104', see: 'textarea' },
   { name: 'run-timeline', path: '/runs/r-90', see: 'ol', then: (page) => page.getByText('Timeline', { exact: true }).click() },
@@ -13,4 +11,8 @@ export const pages = [
   { name: 'failover', path: '/failover/shop', see: '[role=radio]' },
   { name: 'failover-point', path: '/failover/shop?kind=unplanned', see: '.strip' },
   { name: 'failover-review', path: '/failover/shop?kind=planned', see: 'table' },
+  { name: 'overview', path: '/', see: '.bar' },
+  { name: 'groups', path: '/groups', see: '.rows .fact' },
+  { name: 'group', path: '/groups/shop', see: '.uplot' },
+  { name: 'points', path: '/groups/shop/points', see: '.timeline circle' },
 ];

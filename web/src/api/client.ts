@@ -84,3 +84,16 @@ export async function ask<P extends PathOf<M>, M extends Method>(
   const total = response.headers.get('X-Total');
   return { data: data as AnswerOf<P, M>, total: total ? Number(total) : undefined, next: response.headers.get('X-Next') ?? undefined };
 }
+
+/** Fetches what the description has no schema for, such as a report. Throws a Problem. */
+export async function fetchJSON<T>(path: string): Promise<T> {
+  let r: Response;
+  try {
+    r = await fetch(path);
+  } catch (err) {
+    throw new Problem(0, String(err), 'unreachable');
+  }
+  const data = await r.json();
+  if (!r.ok) throw new Problem(r.status, data.detail ?? r.statusText, data.kind ?? 'internal', data.hint, data.errors);
+  return data as T;
+}

@@ -1,5 +1,8 @@
 // Hooks that ask the API. What they return is kept until an event of the stream says that it changed (stream.ts).
-import { keepPreviousData, QueryClient, useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import {
+  type InfiniteData, keepPreviousData, QueryClient, type QueryKey, useInfiniteQuery, useMutation, useQuery, useQueryClient,
+} from '@tanstack/react-query';
+import { useMemo } from 'react';
 import { type Answer, type AnswerOf, ask, type Input, type PathOf, Problem } from './client';
 import { useConnection } from './connection';
 
@@ -66,4 +69,25 @@ export function useAct<M extends 'post' | 'put' | 'delete', P extends PathOf<M>>
       return all.invalidateQueries();
     },
   });
+}
+
+/** A long list, page by page as the reader goes down: `rows`, how many there are (`total`), and `more` to have the next page. */
+export function usePages<P extends PathOf<'get'>>(path: P, input: Input<P, 'get'>) {
+  const { events } = useConnection();
+  type Row = AnswerOf<P, 'get'> extends (infer T)[] ? T : never;
+  const asked = useInfiniteQuery<Answer<AnswerOf<P, 'get'>>, Problem, InfiniteData<Answer<AnswerOf<P, 'get'>>>, QueryKey, string | undefined>({
+    queryKey: [path, input, 'pages'],
+    queryFn: ({ pageParam, signal }) => {
+      const query = { ...(input as { query?: object }).query, ...(pageParam ? { after: pageParam } : {}) };
+      return ask('get', path, { ...(input as object), query } as unknown as Input<P, 'get'>, { signal });
+    },
+    initialPageParam: undefined,
+    getNextPageParam: (last) => last.next,
+    refetchInterval: events ? 60_000 : 10_000,
+  });
+  const rows = useMemo(() => (asked.data?.pages ?? []).flatMap((p) => p.data as unknown as Row[]), [asked.data]);
+  const more = () => {
+    if (asked.hasNextPage && !asked.isFetchingNextPage) void asked.fetchNextPage();
+  };
+  return { ...asked, rows, total: asked.data?.pages[0]?.total ?? rows.length, more };
 }

@@ -1,42 +1,8 @@
 // Who uses the console, and what they may do.
 import { useQuery, useQueryClient } from '@tanstack/react-query';
-import { Problem } from './client';
+import { ask, Problem, type Schemas } from './client';
 
-export interface Grant {
-  role: string;
-  /** Where: everywhere (*), site:NAME or group:NAME. */
-  scope: string;
-}
-
-export interface Session {
-  user: string;
-  grants: Grant[];
-  /** What the user may do anywhere. */
-  verbs: string[];
-}
-
-export interface LoginMethods {
-  password: boolean;
-  bootstrap: boolean;
-  oidc?: string[];
-}
-
-export async function call<T>(method: string, path: string, body?: object): Promise<T> {
-  let r: Response;
-  try {
-    r = await fetch(path, {
-      method,
-      headers: body ? { 'Content-Type': 'application/json' } : {},
-      body: body ? JSON.stringify(body) : undefined,
-    });
-  } catch (err) {
-    throw new Problem(0, String(err), 'unreachable');
-  }
-  const text = await r.text();
-  const data = text ? JSON.parse(text) : undefined;
-  if (!r.ok) throw new Problem(r.status, data?.detail ?? r.statusText, data?.kind ?? 'internal', data?.hint, data?.errors);
-  return data as T;
-}
+export type Session = Schemas['Session'];
 
 const key = ['/v1/session'];
 
@@ -46,11 +12,9 @@ export function useSession() {
     queryKey: key,
     queryFn: async () => {
       try {
-        return await call<Session>('GET', '/v1/session');
+        return (await ask('get', '/v1/session')).data;
       } catch (err) {
         if (err instanceof Problem && err.status === 401) return null;
-        // A controller without users knows one caller, whom the proxy before it names.
-        if (err instanceof Problem && err.status === 404) return { user: 'admin', grants: [], verbs: ['*'] };
         throw err;
       }
     },
@@ -58,17 +22,24 @@ export function useSession() {
   });
 }
 
-/** Whether the user may do something. Pages hide or disable what they may not; the API refuses it anyway. */
-export function useMay(): (verb: string) => boolean {
+/**
+ * Whether the user may do something somewhere. Pages disable what they may not, and say so; what depends on the site or the
+ * group, the API refuses with a reason.
+ */
+export function useMay(): (verb: Verb) => boolean {
   const { data } = useSession();
-  return (verb) => !!data && (data.verbs.includes('*') || data.verbs.includes(verb));
+  return (verb) => !!data?.verbs.includes(verb);
 }
+
+/** What one may do, as internal/access names it. */
+export type Verb =
+  | 'read' | 'replicate' | 'protect' | 'unprotect' | 'test-failover' | 'failover' | 'approve' | 'power' | 'extend' | 'copy' | 'configure'
+  | 'manage-access' | 'audit' | 'self';
 
 export function useSignOut() {
   const all = useQueryClient();
   return async () => {
-    await call('DELETE', '/v1/session');
-    all.clear();
-    await all.invalidateQueries({ queryKey: key });
+    await ask('delete', '/v1/session');
+    await all.resetQueries();
   };
 }

@@ -6,21 +6,24 @@ import { setEvents } from './connection';
 const gather = 1000;
 
 interface Pending {
+  /** Something that is recorded happened: it may be about anything. */
   all: boolean;
+  /** More groups than are named. */
+  every: boolean;
   groups: Set<string>;
   runs: Set<string>;
 }
 
-const none = (): Pending => ({ all: false, groups: new Set(), runs: new Set() });
+const none = (): Pending => ({ all: false, every: false, groups: new Set(), runs: new Set() });
 
 /** Whether a query shows something of what changed. */
 function touched(query: Query, p: Pending): boolean {
   const [path, input] = query.queryKey as [string, { path?: { name?: string } } | undefined];
   const name = input?.path?.name;
   if (p.all) return true;
-  if (p.groups.size > 0) {
+  if (p.every || p.groups.size > 0) {
     if (path === '/v1/status' || path === '/v1/overview') return true;
-    if (path.startsWith('/v1/groups/{name}') && name && p.groups.has(name)) return true;
+    if (path.startsWith('/v1/groups/{name}') && name && (p.every || p.groups.has(name))) return true;
   }
   if (p.runs.size > 0) {
     if (path === '/v1/runs' || path === '/v1/overview') return true;
@@ -52,7 +55,8 @@ export function listen(queries: QueryClient): () => void {
     pending.all = true;
   });
   on('status', (d) => {
-    for (const g of d.groups ?? []) pending.groups.add(g);
+    if (d.groups?.length) for (const g of d.groups) pending.groups.add(g);
+    else pending.every = true;
   });
   on('run', (d) => {
     if (d.run) pending.runs.add(d.run);

@@ -1,9 +1,9 @@
 // Signing in; and the first administrator, who is made with the token that the controller wrote when it started.
 import { Button, Center, Divider, Group, PasswordInput, Stack, Text, TextInput, Title } from '@mantine/core';
-import { useMutation, useQuery, useQueryClient } from '@tanstack/react-query';
+import { useMutation, useQueryClient } from '@tanstack/react-query';
 import { useState } from 'react';
-import type { Problem } from '../api/client';
-import { call, type LoginMethods } from '../api/session';
+import { ask, type Problem } from '../api/client';
+import { useGet } from '../api/query';
 import { messages, useMessages } from '../i18n/i18n';
 import { Cli } from '../ui/cli';
 import { ProblemNote } from '../ui/problem';
@@ -27,15 +27,15 @@ const words = messages({
 export function Login() {
   const w = useMessages(words);
   const all = useQueryClient();
-  const methods = useQuery<LoginMethods, Problem>({ queryKey: ['/v1/login-methods'], queryFn: () => call('GET', '/v1/login-methods') });
+  const methods = useGet('/v1/login-methods');
   const first = methods.data?.bootstrap === true;
   const [token, setToken] = useState('');
   const [user, setUser] = useState('');
   const [password, setPassword] = useState('');
   const enter = useMutation<unknown, Problem>({
     mutationFn: async () => {
-      if (first) await call('POST', '/v1/bootstrap', { token, user, password });
-      await call('POST', '/v1/session', { user, password });
+      if (first) await ask('post', '/v1/bootstrap', { body: { token, user, password } });
+      else await ask('post', '/v1/session', { body: { user, password } });
     },
     onSuccess: () => all.resetQueries(),
   });
@@ -68,7 +68,7 @@ export function Login() {
                   <Text size="sm" className="dim">
                     {w.firstText}
                   </Text>
-                  <Cli cmd="understudy bootstrap-token" />
+                  <Cli cmd="cat DATA/bootstrap-token" label={false} />
                   <TextInput label={w.token} value={token} onChange={(e) => setToken(e.currentTarget.value)} required autoComplete="off" spellCheck={false} />
                 </>
               )}
@@ -86,10 +86,10 @@ export function Login() {
                 {first ? w.make : w.go}
               </Button>
               {!first &&
-                methods.data?.oidc?.map((name) => (
+                methods.data?.oidc.map(({ name, url }) => (
                   <Stack key={name} gap="xs">
                     <Divider label={w.or} />
-                    <Button component="a" href={`/v1/oidc/${encodeURIComponent(name)}`} variant="default">
+                    <Button component="a" href={url} variant="default">
                       {w.with(name)}
                     </Button>
                   </Stack>

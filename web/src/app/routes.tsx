@@ -31,4 +31,6 @@ export const routes: Route[] = [
   { path: '/plans/:plan', page: lazy(() => import('../pages/plan')) },
   { path: '/runs', page: lazy(() => import('../pages/runs')), name: 'runs', icon: IconPlayerPlay },
   { path: '/runs/:run', page: lazy(() => import('../pages/run')) },
+  { path: '/groups/:name', page: lazy(() => import('../pages/group')) },
+  { path: '/groups/:name/points', page: lazy(() => import('../pages/points')) },
 ];

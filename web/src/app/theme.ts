@@ -1,4 +1,4 @@
-import { createTheme, type MantineColorsTuple } from '@mantine/core';
+import { type CSSVariablesResolver, createTheme, type MantineColorsTuple } from '@mantine/core';
 
 const curtain: MantineColorsTuple = [
   '#f1f0ff', '#dfddfc', '#bcb8f3', '#9790ea', '#776ee3', '#6358de', '#564ad0', '#473cb4', '#3b329b', '#2a2373',
@@ -20,4 +20,11 @@ export const theme = createTheme({
     Paper: { defaultProps: { withBorder: true, radius: 'lg' } },
     Tooltip: { defaultProps: { withArrow: true, events: { hover: true, focus: true, touch: true } } },
   },
+});
+
+/** The library's colours that would have too little contrast on our grounds. */
+export const variables: CSSVariablesResolver = () => ({
+  variables: {},
+  light: { '--mantine-color-body': '#f6f7fb', '--mantine-color-dimmed': '#596072', '--mantine-color-placeholder': '#6b7180' },
+  dark: { '--mantine-color-body': '#11141b', '--mantine-color-dimmed': '#a3aabb', '--mantine-color-placeholder': '#8f97a8', '--mantine-color-anchor': '#aaa4ff' },
 });

@@ -7,11 +7,9 @@ import { Fact, type Tone } from './badge';
 import { useFormat } from './format';
 import { useNow } from './time';
 
-type Status = Schemas['Status'];
-
-export type Health = 'critical' | 'unknown' | 'warning' | 'healthy';
-export type Replication = 'fenced' | 'failing' | 'late' | 'unknown' | 'paused' | 'seeding' | 'off' | 'current';
-export type Recoverability = 'not-recoverable' | 'never-proven' | 'proven-stale' | 'proven';
+export type Health = Schemas['Status']['health'];
+export type Replication = Schemas['Status']['replicating'];
+export type Recoverability = Schemas['Status']['recoverability'];
 
 export const factWords = messages({
   en: {
@@ -46,27 +44,10 @@ export const replicationTone: Record<Replication, Tone> = {
 };
 export const recoverabilityTone: Record<Recoverability, Tone> = { 'not-recoverable': 'bad', 'never-proven': 'warn', 'proven-stale': 'warn', proven: 'good' };
 
-/** The facts of a status. */
-export function factsOf(s: Status): { health: Health; replication: Replication; recoverability: Recoverability } {
-  const recoverable = s.loseSeconds !== undefined;
-  const seeding = s.state === 'enabling' || s.state.startsWith('seeding');
-  const replication: Replication =
-    s.failures || s.state.endsWith('failed') ? 'failing'
-    : s.state === 'paused' || s.state === 'seeding-paused' ? 'paused'
-    : seeding ? 'seeding'
-    : s.state !== 'protected' ? 'off'
-    : s.rpoMet ? 'current' : 'late';
-  const recoverability: Recoverability = !recoverable ? 'not-recoverable' : !s.provenAt ? 'never-proven' : s.drill?.overdue ? 'proven-stale' : 'proven';
-  const health: Health =
-    s.splitBrain?.length || s.state.endsWith('failed') ? 'critical'
-    : s.error || s.warning || s.waiting || replication === 'late' || s.drill?.overdue ? 'warning' : 'healthy';
-  return { health, replication, recoverability };
-}
-
-export function HealthFact({ value }: { value: Health }) {
+export function HealthFact({ value, title }: { value: Health; title?: string }) {
   const w = useMessages(factWords);
   const v = useConnection().reachable ? value : 'unknown';
-  return <Fact tone={healthTone[v]} mark={v === 'unknown' ? 'unknown' : undefined}>{w[v]}</Fact>;
+  return <Fact tone={healthTone[v]} title={title} mark={v === 'unknown' ? 'unknown' : undefined}>{w[v]}</Fact>;
 }
 
 export function ReplicationFact({ value }: { value: Replication }) {

@@ -16,13 +16,19 @@ const gap = '\u00a0';
 
 export type Format = ReturnType<typeof formatter>;
 
+/** The reader's own variety of a language, for the clock that they are used to; else the language. */
+export function variety(language: Language): string {
+  return navigator.languages.find((l) => l.toLowerCase().startsWith(language)) ?? language;
+}
+
 export function formatter(language: Language) {
-  const number = new Intl.NumberFormat(language, { maximumFractionDigits: 1 });
-  const percent = new Intl.NumberFormat(language, { style: 'percent', maximumFractionDigits: 1 });
-  const dateTime = new Intl.DateTimeFormat(language, { dateStyle: 'medium', timeStyle: 'medium' });
-  const time = new Intl.DateTimeFormat(language, { timeStyle: 'medium' });
-  const date = new Intl.DateTimeFormat(language, { dateStyle: 'medium' });
-  const relative = new Intl.RelativeTimeFormat(language, { numeric: 'auto' });
+  const locale = variety(language);
+  const number = new Intl.NumberFormat(locale, { maximumFractionDigits: 1 });
+  const percent = new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 1 });
+  const dateTime = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' });
+  const time = new Intl.DateTimeFormat(locale, { timeStyle: 'medium' });
+  const date = new Intl.DateTimeFormat(locale, { dateStyle: 'medium' });
+  const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' });
   const u = units[language];
   const bytes = (n: number) => {
     let i = 0;

@@ -1,12 +1,12 @@
 import { Button, type ButtonProps, Tooltip } from '@mantine/core';
 import type { MouseEventHandler, ReactNode } from 'react';
-import { useMay } from '../api/session';
+import { useMay, type Verb } from '../api/session';
 import { useMessages } from '../i18n/i18n';
 import { words } from './words';
 
 interface Props extends ButtonProps {
   /** The right that it takes. */
-  verb: string;
+  verb: Verb;
   /** Why it is not possible now, whoever asks. */
   reason?: string;
   onClick?: MouseEventHandler<HTMLButtonElement>;

@@ -2,8 +2,8 @@
 // `npm run mock` serves the console with it; `npm run shots` takes pictures of every page with it.
 import type { AnswerOf, PathOf } from '../../src/api/client';
 import { match } from '../../src/app/match';
-import { many, runs, statuses } from './data';
-import { check, group, planDetail, planHistory, plans, points, preview, question, run } from './recovery';
+import { check, group, planDetail, planHistory, plans, preview, question, run } from './recovery';
+import { events, history, inventories, machines, many, overview, past, points, runs, statuses } from './data';
 
 export interface Asked {
   params: Record<string, string>;
@@ -13,22 +13,38 @@ export interface Asked {
 type Answers = { [P in PathOf<'get'>]?: (asked: Asked) => AnswerOf<P, 'get'> };
 
 const get: Answers = {
+  '/v1/session': () => ({
+    user: 'aiko', method: 'password', grants: [{ role: 'admin', scope: '*' }],
+    verbs: ['read', 'replicate', 'protect', 'unprotect', 'test-failover', 'failover', 'approve', 'power', 'extend', 'copy', 'configure', 'manage-access', 'audit', 'self'],
+  }),
+  '/v1/login-methods': () => ({ bootstrap: false, password: true, oidc: [] }),
+  '/v1/overview': overview,
   '/v1/status': ({ query }) => (query.get('q') === 'tenant' ? many(5000) : statuses()),
   '/v1/groups': () => ['orders', 'shop'].map(group),
   '/v1/groups/{name}/status': ({ params }) => statuses().find((s) => s.group === params.name) ?? statuses()[0]!,
-  '/v1/groups/{name}/points': ({ params }) => points(params.name ?? ''),
   '/v1/plans': () => plans(),
   '/v1/plans/{name}': ({ params }) => planDetail(params.name ?? ''),
   '/v1/plans/{name}/history': () => planHistory(),
   '/v1/runs/{name}': ({ params }) => run(params.name ?? ''),
   '/v1/runs/{name}/question': ({ params }) => question(params.name ?? ''),
+  '/v1/groups/{name}': ({ params }) => group(params.name ?? ''),
+  '/v1/groups/{name}/history': ({ params, query }) => {
+    const [from, to] = [query.get('from') ?? past(86400), query.get('to') ?? past(0)];
+    return { group: params.name ?? '', from, to, rpoSeconds: 5, samples: history(Date.parse(from), Date.parse(to), 300) };
+  },
+  '/v1/groups/{name}/points': points,
+  '/v1/groups/{name}/points/{point}': () => points().findLast((p) => p.kind === 'application')!,
+  '/v1/groups/{name}/extensions': inventories,
+  '/v1/sites': () => ['east', 'west'].map((name) => ({ name, provider: 'qemu', config: { dir: `/srv/${name}` } })),
+  '/v1/sites/{name}/machines': machines,
+  '/v1/policies': () => [{ name: 'gold', rpo: '5s', keep: '5s for 5m, 1m for 1h, 1h for 1d, 1d for 2w', appEvery: '1h' }],
+  '/v1/events': ({ query }) => events(query.get('group') ?? undefined),
   '/v1/runs': ({ query }) => runs().filter((r) => query.get('active') !== 'true' || r.state === 'running' || r.state === 'waiting'),
 };
 
 /** What the API answers by a plain path; used where an answer is not described by a schema. */
 const other: Record<string, () => unknown> = {
   '/livez': () => ({ status: 'ok' }),
-  '/v1/session': () => ({ user: 'aiko', grants: [{ role: 'admin', scope: '*' }], verbs: ['*'] }),
 };
 
 /** What is asked with a body, and changes nothing. */

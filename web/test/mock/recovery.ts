@@ -34,16 +34,6 @@ export const question = (run: string): Schemas['Question'] => ({
   run, action: 'go ahead', message: 'Has the DNS of mail.example.com been moved?', answers: ['approve', 'reject'], asked: past(590), until: past(-3000), ways: `understudy run approve ${run}`,
 });
 
-export const points = (group: string): Schemas['RecoveryPoint'][] =>
-  Array.from({ length: 240 }, (_, i) => {
-    const n = 240 - i;
-    const kind = n % 24 === 0 ? 'application' : 'crash';
-    return {
-      id: `1-${String(1000 - n).padStart(8, '0')}`, group, time: past(n * n * 1.2), kind, machines: ['shop-db', 'shop-web'], bytes: 800_000 + n * 1000, changed: 1_900_000, size: 12_884_901_888, base: n === 240,
-      position: { epoch: 1, sequence: 1000 - n, checksum: 'f00d' }, names: n === 72 ? ['before-upgrade'] : undefined,
-    } as unknown as Schemas['RecoveryPoint'];
-  });
-
 const action = (name: string, kind: Schemas['PlanAction']['kind'], summary: string, conditions?: string): Schemas['PlanAction'] => ({ name, kind, summary, conditions });
 
 const blocks: Schemas['PlanBlock'][] = [

@@ -1,7 +1,41 @@
 import { messages } from '../../i18n/i18n';
 
+const are = (n: number) => (n === 1 ? '1 group needs attention' : `${n} groups need attention`);
+
 export const overview = messages({
-  en: { title: 'Overview' },
-  ja: { title: '概要' },
-  fr: { title: 'Vue d’ensemble' },
+  en: {
+    title: 'Overview', safe: (n: number) => (n === 1 ? 'The one group is safe' : `All ${n} groups are safe`),
+    attention: (n: number, of: number) => `${are(n)}, of ${of}`, unknown: 'How things are is unknown',
+    unknownText: 'The controller does not answer. The numbers below are from the last time that it did.',
+    asOf: 'As of', waiting: 'Waits for a person', splitBrains: 'Runs at two sites', splitText: (m: string) => `${m} must not run. Decide which site keeps the group.`,
+    overdue: 'Drills overdue', overdueText: (age: string, limit: string) => `last proof ${age} old, at most ${limit}`, monitors: 'Monitors in alarm',
+    worst: 'Most would be lost', worstText: 'Of ten groups: what a failover now would lose, against the objective', lose: (t: string, rpo: string) => `${t} of ${rpo}`,
+    running: 'Running now', nothingRuns: 'No run is under way.', vaults: 'Vaults', groups: (n: number) => (n === 1 ? '1 group' : `${n} groups`), noVaults: 'There is no vault yet.',
+    nothingWaits: 'Nothing waits for a person, no drill is overdue.', needs: 'Needs somebody',
+    emptyTitle: 'Nothing is protected yet', emptyText: 'Say where machines run, where recovery points are kept, and which machines belong together. Three commands, or the pages of sites and vaults.',
+    allGroups: 'All groups',
+  },
+  ja: {
+    title: '概要', safe: (n) => `${n} グループすべてが安全です`, attention: (n, of) => `${of} グループ中 ${n} グループに対応が必要です`, unknown: '現在の状態は不明です',
+    unknownText: 'コントローラーが応答しません。以下の数値は最後に応答があった時点のものです。',
+    asOf: '時点', waiting: '対応待ち', splitBrains: '二つのサイトで稼働', splitText: (m) => `${m} は稼働してはなりません。グループを維持するサイトを決めてください。`,
+    overdue: '期限超過の訓練', overdueText: (age, limit) => `最後の実証から ${age}、上限 ${limit}`, monitors: '警報中のモニター',
+    worst: '失われる量が多い順', worstText: '今フェールオーバーした場合に失われる量と目標 (10 グループ)', lose: (t, rpo) => `${t} / 目標 ${rpo}`,
+    running: '実行中', nothingRuns: '実行中の処理はありません。', vaults: 'ボールト', groups: (n) => `${n} グループ`, noVaults: 'ボールトがまだありません。',
+    nothingWaits: '対応待ちも期限超過の訓練もありません。', needs: '要対応',
+    emptyTitle: 'まだ何も保護されていません', emptyText: 'マシンの稼働サイト、復旧ポイントの保管先、まとめて扱うマシンを指定します。三つのコマンド、またはサイトとボールトのページで設定できます。',
+    allGroups: 'すべてのグループ',
+  },
+  fr: {
+    title: 'Vue d’ensemble', safe: (n) => (n === 1 ? 'Le seul groupe est en sécurité' : `Les ${n} groupes sont en sécurité`),
+    attention: (n, of) => `${n} ${n === 1 ? 'groupe demande' : 'groupes demandent'} votre attention, sur ${of}`, unknown: 'L’état actuel est inconnu',
+    unknownText: 'Le contrôleur ne répond pas. Les chiffres ci-dessous datent de sa dernière réponse.',
+    asOf: 'État de', waiting: 'Attend une personne', splitBrains: 'Actif sur deux sites', splitText: (m) => `${m} ne doit pas tourner. Décidez quel site garde le groupe.`,
+    overdue: 'Exercices en retard', overdueText: (age, limit) => `dernière preuve : ${age}, au plus ${limit}`, monitors: 'Moniteurs en alarme',
+    worst: 'Les plus grandes pertes', worstText: 'Dix groupes : ce qu’un basculement perdrait maintenant, et l’objectif', lose: (t, rpo) => `${t} sur ${rpo}`,
+    running: 'En cours', nothingRuns: 'Aucune exécution en cours.', vaults: 'Coffres', groups: (n) => (n === 1 ? '1 groupe' : `${n} groupes`), noVaults: 'Il n’y a pas encore de coffre.',
+    nothingWaits: 'Rien n’attend personne, aucun exercice n’est en retard.', needs: 'Demande quelqu’un',
+    emptyTitle: 'Rien n’est encore protégé', emptyText: 'Indiquez où tournent les machines, où sont gardés les points de reprise, et quelles machines vont ensemble : trois commandes, ou les pages des sites et des coffres.',
+    allGroups: 'Tous les groupes',
+  },
 });

@@ -1,8 +1,7 @@
 // What a drill kept of its machines: screens and consoles.
 import { SimpleGrid, Stack, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
-import type { Problem } from '../../api/client';
-import { call } from '../../api/session';
+import { fetchJSON, type Problem } from '../../api/client';
 import { useMessages } from '../../i18n/i18n';
 import { Loaded, Section } from '../../ui/page';
 import { Time } from '../../ui/time';
@@ -23,7 +22,7 @@ interface Report {
 export function Evidence({ run }: { run: string }) {
   const w = useMessages(words);
   const at = `/v1/runs/${encodeURIComponent(run)}`;
-  const report = useQuery<Report, Problem>({ queryKey: ['/v1/runs/{name}/report', run], queryFn: () => call('GET', `${at}/report?format=json`), staleTime: Infinity });
+  const report = useQuery<Report, Problem>({ queryKey: ['/v1/runs/{name}/report', run], queryFn: () => fetchJSON(`${at}/report?format=json`), staleTime: Infinity });
   return (
     <Section title={w.evidence}>
       <Loaded from={report}>
