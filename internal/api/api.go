@@ -20,6 +20,7 @@ import (
 	"understudy/internal/replicate"
 	"understudy/internal/site"
 	"understudy/internal/store"
+	"understudy/internal/vault"
 )
 
 // Backend does what the API is asked for. Errors carry a dr.Kind and a hint.
@@ -53,8 +54,8 @@ type Backend interface {
 
 	Vaults(ctx context.Context) ([]store.Vault, error)
 	Vault(ctx context.Context, name string) (store.Vault, error)
-	// AddVault opens the vault at the URL, or makes it.
-	AddVault(ctx context.Context, v store.Vault) (added store.Vault, made, newKey bool, err error)
+	// AddVault opens the vault at the URL, or makes it; with a rule for locks it must be made with that.
+	AddVault(ctx context.Context, v store.Vault, lock *vault.LockRule) (added store.Vault, made, newKey bool, err error)
 	RemoveVault(ctx context.Context, name string) error
 
 	Groups(ctx context.Context) ([]dr.Group, error)

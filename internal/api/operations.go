@@ -125,7 +125,7 @@ func (s *server) vaults(a huma.API) {
 		})
 	huma.Register(a, op(http.MethodPost, "/v1/vaults", "add-vault", tag, "Add a vault, and make it and its key where there is none"),
 		func(ctx context.Context, in *request[wire.Vault]) (*body[wire.Vault], error) {
-			v, made, newKey, err := s.backend.AddVault(ctx, store.Vault{Name: in.Body.Name, URL: in.Body.URL, KeyFile: in.Body.KeyFile})
+			v, made, newKey, err := s.backend.AddVault(ctx, store.Vault{Name: in.Body.Name, URL: in.Body.URL, KeyFile: in.Body.KeyFile}, in.Body.LockRule())
 			w := fromVault(v)
 			w.Made, w.NewKey = made, newKey
 			return &body[wire.Vault]{w}, fail(err)

@@ -27,6 +27,7 @@ func (a *App) vaultCommand() *cobra.Command {
 
 func (a *App) vaultInitCommand() *cobra.Command {
 	var key string
+	var lock lockFlags
 	cmd := &cobra.Command{
 		Use: "init DIR", Short: "Make a vault and its key", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -38,7 +39,11 @@ func (a *App) vaultInitCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v, err := opener.Create(cmd.Context(), keyring.Place{URL: url, Key: key})
+			var asked wire.Vault
+			if err := lock.set(&asked); err != nil {
+				return err
+			}
+			v, err := opener.Create(cmd.Context(), keyring.Place{URL: url, Key: key, Lock: asked.LockRule()})
 			if err != nil {
 				return err
 			}
@@ -53,6 +58,7 @@ func (a *App) vaultInitCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&key, "key", os.Getenv("UNDERSTUDY_KEY_FILE"), "use this key file instead of a new key")
+	lock.add(cmd)
 	return cmd
 }
 
@@ -213,6 +219,7 @@ func (a *App) vaultStatsCommand() *cobra.Command {
 				out.Num("DISKS", func(s stats) string { return out.Bytes(s.DiskBytes) }),
 				out.Num("OBJECTS", func(s stats) string { return fmt.Sprint(s.Objects) }),
 				out.Num("TO DELETE", func(s stats) string { return out.Bytes(s.GarbageBytes) }),
+				out.Col("LOCKED", func(s stats) string { return lockedText(s.Stats) }),
 				out.Num("DAMAGED", func(s stats) string { return fmt.Sprint(s.Damaged) }))
 		},
 	}
@@ -285,6 +292,7 @@ group must not be in the hands of a running controller.`,
 
 func (a *App) vaultAddCommand() *cobra.Command {
 	var v wire.Vault
+	var lock lockFlags
 	cmd := &cobra.Command{
 		Use: "add NAME DIR", Short: "Tell the controller of a vault; it is made where there is none", Args: cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -294,6 +302,9 @@ func (a *App) vaultAddCommand() *cobra.Command {
 			}
 			v.Name = args[0]
 			if v.URL, err = registry.VaultURL(args[1]); err != nil {
+				return err
+			}
+			if err := lock.set(&v); err != nil {
 				return err
 			}
 			added, err := api.AddVault(cmd.Context(), v)
@@ -307,6 +318,7 @@ func (a *App) vaultAddCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&v.KeyFile, "key", "", "the vault's key file, at the controller")
+	lock.add(cmd)
 	return cmd
 }
 

@@ -14,6 +14,7 @@ import (
 	"understudy/internal/registry"
 	"understudy/internal/site"
 	"understudy/internal/store"
+	"understudy/internal/vault"
 )
 
 // Ready reports whether the controller can work: its state can be read and no other has taken over.
@@ -113,7 +114,7 @@ func (c *Controller) Vault(ctx context.Context, name string) (store.Vault, error
 }
 
 // AddVault adds the vault at a URL, and makes it where there is none.
-func (c *Controller) AddVault(ctx context.Context, v store.Vault) (added store.Vault, made, newKey bool, err error) {
+func (c *Controller) AddVault(ctx context.Context, v store.Vault, lock *vault.LockRule) (added store.Vault, made, newKey bool, err error) {
 	if _, err := c.store.Vault(ctx, v.Name); err == nil {
 		return v, false, false, dr.WithHint(fmt.Errorf("vault %s exists", v.Name), dr.KindConflict, "understudy vault list")
 	}
@@ -124,7 +125,7 @@ func (c *Controller) AddVault(ctx context.Context, v store.Vault) (added store.V
 	if err := c.opener.Forget(url); err != nil {
 		return v, false, false, err
 	}
-	opened, err := c.opener.OpenOrCreate(ctx, keyring.Place{URL: url, Key: v.KeyFile})
+	opened, err := c.opener.OpenOrCreate(ctx, keyring.Place{URL: url, Key: v.KeyFile, Lock: lock})
 	if err != nil {
 		return v, false, false, err
 	}

@@ -71,7 +71,7 @@ func setUp(t *testing.T) *stage {
 			t.Fatal(err)
 		}
 	}
-	v, made, newKey, err := s.AddVault(ctx, store.Vault{Name: "main", URL: filepath.Join(dir, "vault")})
+	v, made, newKey, err := s.AddVault(ctx, store.Vault{Name: "main", URL: filepath.Join(dir, "vault")}, nil)
 	if err != nil || !made || !newKey || v.ID == "" {
 		t.Fatalf("add vault: %+v %v %v %v", v, made, newKey, err)
 	}

@@ -48,7 +48,7 @@ func TestOutageOfS3(t *testing.T) {
 		t.Fatal(err)
 	}
 	v := store.Vault{Name: "main", URL: "s3://vaults/shop?region=us-east-1&endpoint=http://" + server.Address}
-	if _, _, _, err := s.AddVault(t.Context(), v); err != nil {
+	if _, _, _, err := s.AddVault(t.Context(), v, nil); err != nil {
 		t.Fatal(err)
 	}
 	outage(t, s, func() { server.Stop(t) }, func() { server.Start(t) })

@@ -73,3 +73,30 @@ func (t Tier) mark(sorted []RecoveryPoint, now time.Time, keep []bool) {
 		}
 	}
 }
+
+// KeptUntil returns, for each point in the order given, until when the tiers keep it for sure, whatever points come after:
+// the zero time where that is not sure, as for a point whose interval is not over and may get a newer one. A tier without
+// an interval keeps a point for its time from the beginning.
+func KeptUntil(points []RecoveryPoint, tiers []Tier, now time.Time) []time.Time {
+	until := make([]time.Time, len(points))
+	order := make([]int, len(points))
+	for i := range order {
+		order[i] = i
+	}
+	slices.SortStableFunc(order, func(a, b int) int { return points[a].Position.Compare(points[b].Position) })
+	sorted := make([]RecoveryPoint, len(points))
+	for i, at := range order {
+		sorted[i] = points[at]
+	}
+	for _, t := range tiers {
+		keep := make([]bool, len(sorted))
+		t.mark(sorted, now, keep)
+		for i, p := range sorted {
+			over := t.Every <= 0 || !p.Time.Truncate(t.Every).Add(t.Every).After(now)
+			if end := p.Time.Add(t.For); keep[i] && over && end.After(until[order[i]]) {
+				until[order[i]] = end
+			}
+		}
+	}
+	return until
+}

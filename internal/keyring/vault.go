@@ -23,6 +23,8 @@ import (
 type Place struct {
 	URL string
 	Key string // key file; empty: the default one of the vault
+	// Lock is the rule for locks of a vault that is made, and wanted of one that is there; nil for none, or any.
+	Lock *vault.LockRule
 }
 
 // String is the place as a person writes it.
@@ -74,6 +76,9 @@ func (o Opener) Open(ctx context.Context, p Place) (*Opened, error) {
 	v, err := vault.Open(ctx, store, vault.Options{Now: o.Now, Logger: o.Logger})
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", p, err)
+	}
+	if is := v.Lock(); p.Lock != nil && (is == nil || *is != *p.Lock) {
+		return nil, dr.WithHint(fmt.Errorf("open vault %s: it was not made with these locks", p), dr.KindConflict, "leave --lock out, or make another vault: locks are chosen when a vault is made")
 	}
 	opened := &Opened{Vault: v, URL: p.URL, KeyFile: p.Key}
 	if opened.KeyFile == "" {
@@ -138,7 +143,7 @@ func (o Opener) Create(ctx context.Context, p Place) (*Opened, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := vault.Create(ctx, store, vault.CreateOptions{Recipients: list, Now: o.Now}); err != nil {
+	if err := vault.Create(ctx, store, vault.CreateOptions{Recipients: list, Now: o.Now, Lock: p.Lock}); err != nil {
 		if fresh != "" && dr.KindOf(err) == dr.KindConflict {
 			// Another vault is there, so nothing is sealed with this key. After any other error that is not sure.
 			err = errors.Join(err, os.Remove(fresh))

@@ -432,6 +432,7 @@ func (s *Scheduler) lease(ctx context.Context, j *job, work Work) (*vault.Lease,
 	j.leasing.Lock()
 	defer j.leasing.Unlock()
 	if j.lease != nil && j.lease.Valid() {
+		j.lease.Keep(work.Keep)
 		if err := j.lease.Renew(ctx); err == nil {
 			return j.lease, nil
 		}
@@ -445,6 +446,7 @@ func (s *Scheduler) acquire(ctx context.Context, j *job, work Work) (*vault.Leas
 	if err != nil {
 		return nil, err
 	}
+	lease.Keep(work.Keep)
 	j.lease = lease
 	return lease, nil
 }

@@ -22,6 +22,7 @@ type CompactStats struct {
 	DeletedBytes int64
 	Waiting      int // objects that wait for their grace period or for a reader
 	Failed       int // merges that failed: their sources stay
+	Locked       int // objects that nothing needs and that are locked
 }
 
 // Compact drops the points that keep does not keep (none when it is empty), merges objects so that few are read to open
@@ -73,7 +74,10 @@ func (v *Vault) compact(ctx context.Context, l *Lease, keep []dr.Tier) (s Compac
 	if err != nil {
 		return s, err
 	}
-	if err := v.hide(ctx, l, w, live, kept); err != nil {
+	if err := v.lockAll(ctx, w, kept, keep); err != nil {
+		return s, err
+	}
+	if err := v.hide(ctx, l, w, live, kept, &s); err != nil {
 		return s, err
 	}
 	if err := v.deleteHidden(ctx, l, w, &s); err != nil {
@@ -124,7 +128,7 @@ func (v *Vault) mergeAll(ctx context.Context, l *Lease, w *view, kept map[dr.Pos
 }
 
 // hide marks what is not live any more. The objects that take its place are all durable and read back by now.
-func (v *Vault) hide(ctx context.Context, l *Lease, w *view, live map[*object]bool, kept map[dr.Position]bool) error {
+func (v *Vault) hide(ctx context.Context, l *Lease, w *view, live map[*object]bool, kept map[dr.Position]bool, s *CompactStats) error {
 	ends := make(map[dr.Position]bool)
 	var first dr.Position
 	for o := range live {
@@ -147,6 +151,11 @@ func (v *Vault) hide(ctx context.Context, l *Lease, w *view, live map[*object]bo
 			garbage = append(garbage, o)
 		}
 	}
+	garbage, locked, err := v.unlocked(ctx, garbage)
+	if err != nil {
+		return err
+	}
+	s.Locked += locked
 	if err := v.makeSure(ctx, l.group, live, garbage); err != nil {
 		return err
 	}
@@ -185,7 +194,7 @@ func (v *Vault) makeSure(ctx context.Context, group string, live map[*object]boo
 		if _, err := v.readBack(ctx, group, o.name, nil); err != nil {
 			if dr.KindOf(err) == dr.KindCorrupt {
 				// Its sources are still there; without it they are merged again.
-				err = errors.Join(err, v.store.Delete(ctx, o.name))
+				err = errors.Join(err, v.scrap(ctx, o.name))
 			}
 			return fmt.Errorf("read back merged object: %w", err)
 		}
@@ -233,12 +242,19 @@ func (v *Vault) deleteHidden(ctx context.Context, l *Lease, w *view, s *CompactS
 					left = append(left, rel)
 					continue
 				}
-				if err := v.store.Delete(ctx, name); err != nil {
+				err := v.remove(ctx, name)
+				if errors.Is(err, blob.ErrLocked) { // somebody made its lock longer
+					left = append(left, rel)
+					s.Locked++
+					continue
+				}
+				if err != nil {
 					return fmt.Errorf("delete %s: %w", name, unavailable(err))
 				}
 				v.mu.Lock()
 				delete(v.heads, name)
 				delete(v.sound, name)
+				delete(v.until, name)
 				v.mu.Unlock()
 				s.Deleted++
 				s.Waiting--
@@ -290,7 +306,12 @@ func (v *Vault) deleteParts(ctx context.Context, l *Lease, s *CompactStats) erro
 			}
 			checked = v.now()
 		}
-		if err := v.store.Delete(ctx, part.Name); err != nil {
+		err := v.remove(ctx, part.Name)
+		if errors.Is(err, blob.ErrLocked) {
+			s.Locked++
+			continue
+		}
+		if err != nil {
 			return fmt.Errorf("delete %s: %w", part.Name, unavailable(err))
 		}
 		s.Deleted++

@@ -199,7 +199,7 @@ func TestNameAgainstCompaction(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := v.hide(t.Context(), l, old, live, kept); err == nil {
+	if err := v.hide(t.Context(), l, old, live, kept, &CompactStats{}); err == nil {
 		t.Error("a compaction that does not know of the name went through")
 	}
 	w.verify(t, openVault(t, v.store, c), "shop", points[4].ID)

@@ -31,7 +31,7 @@ func (v *Vault) merge(ctx context.Context, group string, list []*object, before 
 	o, err := v.readBack(ctx, group, name, &want)
 	if err != nil {
 		// Nobody was told of it: its sources are still there, and start as early.
-		err = errors.Join(err, v.store.Delete(ctx, name))
+		err = errors.Join(err, v.scrap(ctx, name))
 		return nil, fmt.Errorf("read back merged object: %w", err)
 	}
 	return o, nil

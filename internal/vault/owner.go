@@ -118,6 +118,7 @@ type Lease struct {
 	id    string
 	ttl   time.Duration
 	epoch uint64
+	tiers []dr.Tier // see Keep
 
 	mu    sync.Mutex
 	tag   string

@@ -65,7 +65,7 @@ func (v *Vault) beginSeed(ctx context.Context, w *Writer, path string, onPart fu
 	}
 	disks, _, _ := w.spec.disks()
 	s := &seedSink{v: v, ctx: ctx, group: w.group, name: w.name, to: w.to, j: j, path: path, disks: disks,
-		machines: w.spec.Machines, onPart: onPart, again: resumed, turn: make(chan struct{}, 1)}
+		store: v.lockedStore(w.l.lockUntil(v.now())), machines: w.spec.Machines, onPart: onPart, again: resumed, turn: make(chan struct{}, 1)}
 	for _, p := range j.parts {
 		s.durable.Add(p.Size)
 	}
@@ -93,6 +93,7 @@ func (v *Vault) partsExist(ctx context.Context, j *journal) (bool, error) {
 // seedSink streams a seed into parts. While one part is completed by the store, the next one is being filled.
 type seedSink struct {
 	v        *Vault
+	store    blob.Store
 	ctx      context.Context
 	group    string
 	name     string // of the object that commits
@@ -168,7 +169,7 @@ func (s *seedSink) open() error {
 	if err != nil {
 		return err
 	}
-	up := s.v.upload(s.ctx, partName(s.group, s.j.seed.Seed, n))
+	up := uploadTo(s.ctx, s.store, partName(s.group, s.j.seed.Seed, n))
 	w, err := segment.NewWriter(up, segment.WriterOptions{Key: s.j.seed.Key, Codec: s.v.codec, Disks: s.disks, Bulk: true, Header: segment.Header{
 		Format: segment.Format, Object: segment.ObjectPart, Vault: s.v.id, Group: s.group,
 		To:   segment.Position{Epoch: s.to.Epoch, Sequence: s.to.Sequence},
@@ -279,7 +280,7 @@ func (s *seedSink) finish(ctx context.Context, before func() error) (*segment.Tr
 	for _, p := range s.j.parts {
 		f.PartsStored += p.Size
 	}
-	up := s.v.upload(ctx, s.name)
+	up := uploadTo(ctx, s.store, s.name)
 	w, err := segment.NewWriter(up, segment.WriterOptions{Header: *s.header, Key: s.j.seed.Key, Codec: s.v.codec, Disks: s.disks})
 	if err != nil {
 		up.abort()

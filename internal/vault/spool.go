@@ -392,7 +392,7 @@ func (s *Spool) put(ctx context.Context, l *Lease, o *object, first bool) error 
 		return err
 	}
 	before := func() error { return l.check(ctx) }
-	_, err = s.v.store.Create(ctx, o.name, &lastly{r: io.NewSectionReader(objectReader{ctx, s.local, o.name}, 0, o.size), left: o.size, before: before})
+	_, err = s.v.lockedStore(l.lockUntil(o.header.Time)).Create(ctx, o.name, &lastly{r: io.NewSectionReader(objectReader{ctx, s.local, o.name}, 0, o.size), left: o.size, before: before})
 	if err != nil {
 		w := Writer{v: s.v, group: l.group, name: o.name}
 		stored, serr := w.stored(ctx)

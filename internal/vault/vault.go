@@ -40,12 +40,14 @@ type description struct {
 	ID         string    `json:"id"`
 	Created    time.Time `json:"created"`
 	Recipients []string  `json:"recipients"`
+	Lock       *LockRule `json:"lock,omitempty"`
 }
 
 // CreateOptions describes a new vault.
 type CreateOptions struct {
 	Recipients []string         // age1...: who can read what is written
 	Now        func() time.Time // nil: time.Now
+	Lock       *LockRule        // objects are locked against deletion; nil for not
 }
 
 // Create makes a store a vault. A store that is one already, or holds the groups of one, is a dr.KindConflict: under a
@@ -57,10 +59,13 @@ func Create(ctx context.Context, store blob.Store, o CreateOptions) error {
 	if _, err := parseRecipients(o.Recipients); err != nil {
 		return fmt.Errorf("create vault: %w", err)
 	}
+	if err := o.Lock.Validate(); err != nil {
+		return fmt.Errorf("create vault: %w", err)
+	}
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	js, err := json.MarshalIndent(description{Format: formatVersion, ID: randomID(), Created: o.Now().UTC(), Recipients: o.Recipients}, "", "  ")
+	js, err := json.MarshalIndent(description{Format: formatVersion, ID: randomID(), Created: o.Now().UTC(), Recipients: o.Recipients, Lock: o.Lock}, "", "  ")
 	if err != nil {
 		return fmt.Errorf("create vault: %w", err)
 	}
@@ -71,6 +76,9 @@ func Create(ctx context.Context, store blob.Store, o CreateOptions) error {
 	if orphans {
 		return dr.WithHint(fmt.Errorf("create vault: there are recovery points, but no %s", descriptionName), dr.KindConflict,
 			"bring "+descriptionName+" back from a copy of the vault, or choose an empty place")
+	}
+	if o.Lock != nil { // shows whether the store can do that
+		store = locking{store, blob.Lock{Mode: o.Lock.Mode, Until: o.Now().Add(o.Lock.Most())}}
 	}
 	_, err = store.Create(ctx, descriptionName, bytes.NewReader(append(js, '\n')))
 	if errors.Is(err, blob.ErrExists) {
@@ -113,12 +121,14 @@ type Vault struct {
 	now        func() time.Time
 	log        *slog.Logger
 	o          Options
+	lock       *LockRule // nil when nothing is locked
 	codec      *segment.Codec
 	sealed     sync.Pool // *sealedFrame
 
 	mu    sync.Mutex
-	heads map[string]*object // immutable headers, by object name
-	sound map[string]bool    // merged objects that were read back
+	heads map[string]*object   // immutable headers, by object name
+	sound map[string]bool      // merged objects that were read back
+	until map[string]time.Time // locks, as far as known
 }
 
 // Describe returns the description of the vault in a store, which never changes.
@@ -162,6 +172,9 @@ func Open(ctx context.Context, store blob.Store, o Options) (*Vault, error) {
 	if d.Format != formatVersion {
 		return nil, dr.WithHint(fmt.Errorf("open vault: format %d, this program knows %d", d.Format, formatVersion), dr.KindInvalid, "use a newer version of understudy")
 	}
+	if err := d.Lock.Validate(); err != nil {
+		return nil, corrupt(fmt.Errorf("open vault: %w", err))
+	}
 	recipients, err := parseRecipients(d.Recipients)
 	if err != nil {
 		return nil, corrupt(fmt.Errorf("open vault: %w", err))
@@ -187,7 +200,7 @@ func Open(ctx context.Context, store blob.Store, o Options) (*Vault, error) {
 	}
 	return &Vault{store: store, id: d.ID, recipients: recipients, identities: o.Identities, now: o.Now,
 		log: o.Logger.With("vault", d.ID), o: o, codec: codec, sealed: sync.Pool{New: func() any { return new(sealedFrame) }},
-		heads: make(map[string]*object), sound: make(map[string]bool)}, nil
+		lock: d.Lock, heads: make(map[string]*object), sound: make(map[string]bool), until: make(map[string]time.Time)}, nil
 }
 
 // ID is the vault's name for itself, random and stable.

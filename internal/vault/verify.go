@@ -210,7 +210,10 @@ type Stats struct {
 	GarbageBytes int64     `json:"garbageBytes"` // of these, waiting to be deleted, parts of abandoned seeds not included
 	DiskBytes    int64     `json:"diskBytes"`    // virtual size of the disks at the newest point
 	Depth        int       `json:"depth"`        // objects that opening the newest point reads
-	Damaged      int       `json:"damaged"`      // objects whose header cannot be read
+	Locked       int       `json:"locked"`       // objects that cannot be deleted yet
+	LockedBytes  int64     `json:"lockedBytes"`
+	LockedUntil  time.Time `json:"lockedUntil,omitzero"` // the last of them
+	Damaged      int       `json:"damaged"`              // objects whose header cannot be read
 }
 
 // Stats counts what a group has in the vault. It needs no identity and reads headers only.
@@ -239,15 +242,20 @@ func (v *Vault) Stats(ctx context.Context, group string) (Stats, error) {
 			s.GarbageBytes += o.trailer.Stored - o.size
 		}
 	}
+	var all []blob.Info
 	for _, kind := range []string{"/p/", "/m/", "/s/"} {
 		err := v.store.List(ctx, "g/"+group+kind, func(i blob.Info) error {
 			s.Objects++
 			s.Bytes += i.Size
+			all = append(all, i)
 			return nil
 		})
 		if err != nil {
 			return s, fmt.Errorf("count group %s: %w", group, unavailable(err))
 		}
+	}
+	if err := v.countLocks(ctx, all, &s); err != nil {
+		return s, fmt.Errorf("count group %s: %w", group, err)
 	}
 	return s, nil
 }

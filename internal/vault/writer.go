@@ -116,7 +116,7 @@ func (v *Vault) BeginDelta(ctx context.Context, l *Lease, s Spec) (*Writer, erro
 	if w.prev.IsZero() {
 		return nil, dr.WithHint(fmt.Errorf("begin delta of group %s: there is no point to add to", l.group), dr.KindConflict, "a seed comes first")
 	}
-	if err := w.beginDelta(ctx, v.store); err != nil {
+	if err := w.beginDelta(ctx, v.lockedStore(l.lockUntil(s.Time))); err != nil {
 		return nil, fmt.Errorf("begin delta of group %s: %w", l.group, err)
 	}
 	return w, nil

@@ -46,10 +46,20 @@ func S3(t testing.TB) *Server {
 	}
 	s := &Server{Address: free(t), User: "understudy", Secret: "understudy-secret", name: program}
 	data := t.TempDir()
-	s.arguments = []string{"--access", s.User, "--secret", s.Secret, "--port", s.Address, "--quiet", "posix", "--versioning-dir", t.TempDir(), data}
+	s.arguments = []string{"--access", s.User, "--secret", s.Secret, "--port", s.Address, "--iam-dir", t.TempDir(), "--quiet", "posix", "--versioning-dir", t.TempDir(), data}
 	s.Start(t)
 	t.Cleanup(func() { s.Stop(t) })
 	return s
+}
+
+// AddUser adds a user to an S3 server, who may do what the policies of buckets say.
+func (s *Server) AddUser(t testing.TB, name, secret string) {
+	t.Helper()
+	out, err := exec.Command(s.name, "admin", "--access", s.User, "--secret", s.Secret, "--endpoint-url", "http://"+s.Address,
+		"create-user", "--access", name, "--secret", secret, "--role", "user").CombinedOutput()
+	if err != nil {
+		t.Fatalf("add user %s: %v\n%s", name, err, out)
+	}
 }
 
 // Azurite's well-known account.

@@ -47,8 +47,11 @@ type Vault struct {
 	ID      string `json:"id,omitempty" readOnly:"true" doc:"The vault's own identity"`
 	URL     string `json:"url" minLength:"1" example:"file:///srv/vault"`
 	KeyFile string `json:"keyFile,omitempty" doc:"The key's file at the controller"`
-	Made    bool   `json:"made,omitempty" readOnly:"true" doc:"The vault was made by this request"`
-	NewKey  bool   `json:"newKey,omitempty" readOnly:"true" doc:"The key was made by this request: keep a copy"`
+	Lock    string `json:"lock,omitempty" writeOnly:"true" enum:"governance,compliance" doc:"Objects of a vault that is made are locked for as long as retention keeps them for sure"`
+	// LockSeconds is chosen when the vault is made, like Lock.
+	LockSeconds int64 `json:"lockAtMostSeconds,omitempty" writeOnly:"true" doc:"How far ahead anything is locked at most; 30 days when left out"`
+	Made        bool  `json:"made,omitempty" readOnly:"true" doc:"The vault was made by this request"`
+	NewKey      bool  `json:"newKey,omitempty" readOnly:"true" doc:"The key was made by this request: keep a copy"`
 }
 
 // Probe tells whether a recovered machine is healthy.

@@ -25,7 +25,10 @@ type opening struct {
 	err  error
 }
 
-var _ Store = (*Late)(nil)
+var (
+	_ Store  = (*Late)(nil)
+	_ Locker = (*Late)(nil)
+)
 
 // NewLate returns a store that open opens, in bounded time. Objects that are known, which must never change, are answered
 // without it.
@@ -137,4 +140,48 @@ func (l *Late) PutTagged(ctx context.Context, name string, data []byte, tag stri
 		return "", err
 	}
 	return s.PutTagged(ctx, name, data, tag)
+}
+
+func (l *Late) locker(ctx context.Context) (Locker, error) {
+	s, err := l.get(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return AsLocker(s)
+}
+
+// CreateLocked implements Locker.
+func (l *Late) CreateLocked(ctx context.Context, name string, r io.Reader, lock Lock) (Info, error) {
+	s, err := l.locker(ctx)
+	if err != nil {
+		return Info{}, err
+	}
+	return s.CreateLocked(ctx, name, r, lock)
+}
+
+// Lock implements Locker.
+func (l *Late) Lock(ctx context.Context, name string, lock Lock) error {
+	s, err := l.locker(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Lock(ctx, name, lock)
+}
+
+// LockedUntil implements Locker.
+func (l *Late) LockedUntil(ctx context.Context, name string) (time.Time, error) {
+	s, err := l.locker(ctx)
+	if err != nil {
+		return time.Time{}, err
+	}
+	return s.LockedUntil(ctx, name)
+}
+
+// Purge implements Locker.
+func (l *Late) Purge(ctx context.Context, name string) error {
+	s, err := l.locker(ctx)
+	if err != nil {
+		return err
+	}
+	return s.Purge(ctx, name)
 }

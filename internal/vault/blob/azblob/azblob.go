@@ -41,7 +41,10 @@ type Store struct {
 	prefix string // ends with '/' unless empty
 }
 
-var _ blob.Store = (*Store)(nil)
+var (
+	_ blob.Store  = (*Store)(nil)
+	_ blob.Locker = (*Store)(nil)
+)
 
 // Open opens a store. With create the container is made when it does not exist.
 func Open(ctx context.Context, cfg Config, create bool) (*Store, error) {
@@ -128,6 +131,11 @@ func (s *Store) Create(ctx context.Context, name string, r io.Reader) (blob.Info
 	}
 	from := &blob.Source{Ctx: ctx, R: r}
 	resp, err := s.blob(name).UploadStream(ctx, from, &blockblob.UploadStreamOptions{BlockSize: blockSize, Concurrency: 1, AccessConditions: absent()})
+	return s.created(name, from, resp.LastModified, err)
+}
+
+// created is the outcome of a creation.
+func (s *Store) created(name string, from *blob.Source, modified *time.Time, err error) (blob.Info, error) {
 	switch {
 	case from.Err != nil:
 		return blob.Info{}, fmt.Errorf("create %s: %w", name, from.Err)
@@ -136,7 +144,7 @@ func (s *Store) Create(ctx context.Context, name string, r io.Reader) (blob.Info
 	case err != nil:
 		return blob.Info{}, s.explain("create", name, err)
 	}
-	return blob.Info{Name: name, Size: from.N, Modified: *resp.LastModified}, nil
+	return blob.Info{Name: name, Size: from.N, Modified: *modified}, nil
 }
 
 // ReadAt implements blob.Store.

@@ -46,6 +46,7 @@ const (
 	Delete    Op = "delete"
 	GetTagged Op = "get"
 	PutTagged Op = "put"
+	Lock      Op = "lock" // and asking until when
 )
 
 // An Effect is how a call goes wrong.
@@ -107,7 +108,10 @@ type planned struct {
 	seen int // calls that matched
 }
 
-var _ blob.Store = (*Store)(nil)
+var (
+	_ blob.Store  = (*Store)(nil)
+	_ blob.Locker = (*Store)(nil)
+)
 
 // New wraps a store. When several faults meet in a call, the first in the plan happens; all of them count it.
 func New(inner blob.Store, plan ...Fault) *Store {
@@ -237,14 +241,18 @@ func (f *Fault) error(op Op, name string) error {
 }
 
 // Create implements blob.Store.
-func (s *Store) Create(ctx context.Context, name string, r io.Reader) (info blob.Info, err error) {
+func (s *Store) Create(ctx context.Context, name string, r io.Reader) (blob.Info, error) {
+	return s.create(ctx, name, r, s.inner.Create)
+}
+
+func (s *Store) create(ctx context.Context, name string, r io.Reader, create func(context.Context, string, io.Reader) (blob.Info, error)) (info blob.Info, err error) {
 	err = s.run(ctx, Create, name, func(f *Fault) error {
 		if f != nil {
 			// The inner store sees its input break off, as when the writer's disk or line fails.
 			r = io.MultiReader(io.LimitReader(r, f.Bytes), broken{f.error(Create, name)})
 		}
 		var err error
-		info, err = s.inner.Create(ctx, name, r)
+		info, err = create(ctx, name, r)
 		return err
 	})
 	if err != nil {
@@ -326,4 +334,47 @@ func (s *Store) PutTagged(ctx context.Context, name string, data []byte, tag str
 		return "", err
 	}
 	return newTag, nil
+}
+
+// CreateLocked implements blob.Locker, as a Create.
+func (s *Store) CreateLocked(ctx context.Context, name string, r io.Reader, l blob.Lock) (blob.Info, error) {
+	locker, err := blob.AsLocker(s.inner)
+	if err != nil {
+		return blob.Info{}, err
+	}
+	return s.create(ctx, name, r, func(ctx context.Context, name string, r io.Reader) (blob.Info, error) {
+		return locker.CreateLocked(ctx, name, r, l)
+	})
+}
+
+// Lock implements blob.Locker.
+func (s *Store) Lock(ctx context.Context, name string, l blob.Lock) error {
+	locker, err := blob.AsLocker(s.inner)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx, Lock, name, func(*Fault) error { return locker.Lock(ctx, name, l) })
+}
+
+// LockedUntil implements blob.Locker.
+func (s *Store) LockedUntil(ctx context.Context, name string) (until time.Time, err error) {
+	locker, err := blob.AsLocker(s.inner)
+	if err != nil {
+		return until, err
+	}
+	err = s.run(ctx, Lock, name, func(*Fault) error {
+		var err error
+		until, err = locker.LockedUntil(ctx, name)
+		return err
+	})
+	return until, err
+}
+
+// Purge implements blob.Locker, as a Delete.
+func (s *Store) Purge(ctx context.Context, name string) error {
+	locker, err := blob.AsLocker(s.inner)
+	if err != nil {
+		return err
+	}
+	return s.run(ctx, Delete, name, func(*Fault) error { return locker.Purge(ctx, name) })
 }

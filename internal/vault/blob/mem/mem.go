@@ -19,6 +19,9 @@ import (
 
 // A Store is a blob.Store in memory. Make one with New.
 type Store struct {
+	// Now is the clock of locks; time.Now when nil. Set it before use.
+	Now func() time.Time
+
 	mu       sync.RWMutex
 	objects  map[string]object
 	versions uint64 // of tagged objects, so that a tag is never given twice
@@ -28,15 +31,24 @@ type object struct {
 	data     []byte
 	modified time.Time
 	tag      string // empty for an immutable object
+	locked   blob.Lock
 }
 
 // New returns an empty store.
 func New() *Store { return &Store{objects: map[string]object{}} }
 
-var _ blob.Store = (*Store)(nil)
+var (
+	_ blob.Store  = (*Store)(nil)
+	_ blob.Locker = (*Store)(nil)
+)
 
 // Create implements blob.Store.
 func (s *Store) Create(ctx context.Context, name string, r io.Reader) (blob.Info, error) {
+	return s.CreateLocked(ctx, name, r, blob.Lock{})
+}
+
+// CreateLocked implements blob.Locker.
+func (s *Store) CreateLocked(ctx context.Context, name string, r io.Reader, l blob.Lock) (blob.Info, error) {
 	if err := blob.CheckName(name); err != nil {
 		return blob.Info{}, err
 	}
@@ -52,7 +64,7 @@ func (s *Store) Create(ctx context.Context, name string, r io.Reader) (blob.Info
 	if _, ok := s.objects[name]; ok {
 		return blob.Info{}, fmt.Errorf("create %s: %w", name, blob.ErrExists)
 	}
-	o := object{data: data, modified: time.Now()}
+	o := object{data: data, modified: time.Now(), locked: l}
 	s.objects[name] = o
 	return o.info(name), nil
 }
@@ -118,6 +130,42 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	defer s.mu.Unlock()
 	delete(s.objects, name)
 	return nil
+}
+
+func (s *Store) now() time.Time {
+	if s.Now == nil {
+		return time.Now()
+	}
+	return s.Now()
+}
+
+// Lock implements blob.Locker.
+func (s *Store) Lock(ctx context.Context, name string, l blob.Lock) error {
+	if _, err := s.get(ctx, "lock", name); err != nil {
+		return err
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o := s.objects[name]
+	if l.Until.After(o.locked.Until) {
+		o.locked = l
+	}
+	s.objects[name] = o
+	return nil
+}
+
+// LockedUntil implements blob.Locker.
+func (s *Store) LockedUntil(ctx context.Context, name string) (time.Time, error) {
+	o, err := s.get(ctx, "stat", name)
+	return o.locked.Until, err
+}
+
+// Purge implements blob.Locker.
+func (s *Store) Purge(ctx context.Context, name string) error {
+	if o, err := s.get(ctx, "purge", name); err == nil && o.locked.Until.After(s.now()) {
+		return fmt.Errorf("purge %s: %w", name, blob.ErrLocked)
+	}
+	return s.Delete(ctx, name)
 }
 
 // GetTagged implements blob.Store.

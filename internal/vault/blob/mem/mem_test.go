@@ -11,3 +11,7 @@ import (
 func TestConformance(t *testing.T) {
 	blobtest.Run(t, func(testing.TB) blob.Store { return mem.New() })
 }
+
+func TestLocks(t *testing.T) {
+	blobtest.RunLocks(t, blob.Compliance, func(testing.TB) blob.Store { return mem.New() })
+}

@@ -28,6 +28,8 @@ const (
 	smallParts = 1000 // of partSize, before
 )
 
+const contentType = "application/octet-stream"
+
 // Config of a Store.
 type Config struct {
 	Bucket, Prefix string
@@ -47,7 +49,10 @@ type Store struct {
 	prefix string // ends with '/' unless empty
 }
 
-var _ blob.Store = (*Store)(nil)
+var (
+	_ blob.Store  = (*Store)(nil)
+	_ blob.Locker = (*Store)(nil)
+)
 
 // Open opens a store. With create the bucket is made when it does not exist.
 func Open(ctx context.Context, cfg Config, create bool) (*Store, error) {
@@ -101,11 +106,15 @@ func status(err error) int { return minio.ToErrorResponse(err).StatusCode }
 
 // Create implements blob.Store.
 func (s *Store) Create(ctx context.Context, name string, r io.Reader) (blob.Info, error) {
+	return s.create(ctx, name, r, minio.PutObjectOptions{ContentType: contentType})
+}
+
+func (s *Store) create(ctx context.Context, name string, r io.Reader, o minio.PutObjectOptions) (blob.Info, error) {
 	if err := blob.CheckName(name); err != nil {
 		return blob.Info{}, err
 	}
 	from := &blob.Source{Ctx: ctx, R: r}
-	info, err := s.put(ctx, s.prefix+name, from)
+	info, err := s.put(ctx, s.prefix+name, from, o)
 	switch {
 	case from.Err != nil:
 		return blob.Info{}, fmt.Errorf("create %s: %w", name, from.Err)
@@ -123,8 +132,9 @@ func (s *Store) Create(ctx context.Context, name string, r io.Reader) (blob.Info
 
 // put stores an object whose size is not known before, unless its name is taken: in one request or, when it is large, in
 // parts that become visible with the last request.
-func (s *Store) put(ctx context.Context, key string, from *blob.Source) (info minio.UploadInfo, err error) {
-	o := minio.PutObjectOptions{ContentType: "application/octet-stream", DisableMultipart: true}
+func (s *Store) put(ctx context.Context, key string, from *blob.Source, o minio.PutObjectOptions) (info minio.UploadInfo, err error) {
+	created := o // what is said when an upload in parts begins
+	o.DisableMultipart = true
 	o.SetMatchETagExcept("*")
 	buf := make([]byte, partSize)
 	n, err := io.ReadFull(from, buf)
@@ -132,12 +142,19 @@ func (s *Store) put(ctx context.Context, key string, from *blob.Source) (info mi
 		if from.Err != nil {
 			return info, from.Err
 		}
+		info, err = s.core.Client.PutObject(ctx, s.bucket, key, bytes.NewReader(buf[:n]), int64(n), o)
+		if err == nil || !s.locksItself(ctx, err, &o) {
+			return info, err
+		}
 		return s.core.Client.PutObject(ctx, s.bucket, key, bytes.NewReader(buf[:n]), int64(n), o)
 	}
 	if err != nil {
 		return info, err
 	}
-	upload, err := s.core.NewMultipartUpload(ctx, s.bucket, key, minio.PutObjectOptions{ContentType: o.ContentType})
+	upload, err := s.core.NewMultipartUpload(ctx, s.bucket, key, created)
+	if err != nil && s.locksItself(ctx, err, &created) {
+		upload, err = s.core.NewMultipartUpload(ctx, s.bucket, key, created)
+	}
 	if err != nil {
 		return info, err
 	}
@@ -149,7 +166,7 @@ func (s *Store) put(ctx context.Context, key string, from *blob.Source) (info mi
 	}()
 	var parts []minio.CompletePart
 	for more := true; more; {
-		part, err := s.core.PutObjectPart(ctx, s.bucket, key, upload, len(parts)+1, bytes.NewReader(buf[:n]), int64(n), minio.PutObjectPartOptions{})
+		part, err := s.core.PutObjectPart(ctx, s.bucket, key, upload, len(parts)+1, bytes.NewReader(buf[:n]), int64(n), partOptions(buf[:n], o))
 		if err != nil {
 			return info, err
 		}
@@ -161,7 +178,9 @@ func (s *Store) put(ctx context.Context, key string, from *blob.Source) (info mi
 		}
 		more = n > 0
 	}
-	return s.core.CompleteMultipartUpload(ctx, s.bucket, key, upload, parts, o)
+	done := minio.PutObjectOptions{ContentType: o.ContentType}
+	done.SetMatchETagExcept("*")
+	return s.core.CompleteMultipartUpload(ctx, s.bucket, key, upload, parts, done)
 }
 
 // ReadAt implements blob.Store.
@@ -285,7 +304,7 @@ func (s *Store) PutTagged(ctx context.Context, name string, data []byte, tag str
 	if err != nil {
 		return "", err
 	}
-	o := minio.PutObjectOptions{ContentType: "application/octet-stream", DisableMultipart: true}
+	o := minio.PutObjectOptions{ContentType: contentType, DisableMultipart: true}
 	if tag == "" {
 		o.SetMatchETagExcept("*")
 	} else {
