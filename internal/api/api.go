@@ -145,6 +145,7 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	s.extensions(a)
 	s.clones(a)
 	s.examinations(a)
+	s.lists(a)
 	s.overview(a)
 	s.events(a)
 	s.history(a)

@@ -136,6 +136,7 @@ var needs = map[string]need{
 	"sweep-site":    {ofSite, one(access.Configure)},
 	"set-collector": {ofSite, one(access.Configure)},
 
+	"list-all-machines": {somewhere, one(access.Read)},
 	"list-machines":     {ofSite, one(access.Read)},
 	"power-machine":     {ofSite, one(access.Power)},
 	"release-machine":   {ofSite, one(access.Failover)},

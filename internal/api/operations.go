@@ -143,11 +143,6 @@ func (s *server) vaults(a huma.API) {
 
 func (s *server) groups(a huma.API) {
 	const tag = "groups"
-	huma.Register(a, op(http.MethodGet, "/v1/groups", "list-groups", tag, "List protected groups"),
-		func(ctx context.Context, _ *nothing) (*body[[]wire.Group], error) {
-			list, err := s.backend.Groups(ctx)
-			return &body[[]wire.Group]{convert(list, wire.FromGroup)}, fail(err)
-		})
 	huma.Register(a, op(http.MethodPost, "/v1/groups", "protect", tag, "Protect a group of machines, or change how"),
 		func(ctx context.Context, in *request[wire.Group]) (*body[wire.Group], error) {
 			g, err := s.backend.Protect(ctx, in.Body.DR())
@@ -161,11 +156,6 @@ func (s *server) groups(a huma.API) {
 	huma.Register(a, op(http.MethodDelete, "/v1/groups/{name}", "unprotect", tag, "Stop protecting a group; its recovery points stay"),
 		func(ctx context.Context, in *Named) (*nothing, error) {
 			return nil, fail(s.backend.Unprotect(ctx, in.Name))
-		})
-	huma.Register(a, op(http.MethodGet, "/v1/status", "status", tag, "What would be lost now, for every group"),
-		func(ctx context.Context, _ *nothing) (*body[[]wire.Status], error) {
-			list, err := s.backend.Status(ctx, "")
-			return &body[[]wire.Status]{convert(list, fromStatus)}, fail(err)
 		})
 	huma.Register(a, op(http.MethodGet, "/v1/groups/{name}/status", "group-status", tag, "What would be lost now"),
 		func(ctx context.Context, in *Named) (*body[wire.Status], error) {

@@ -23,6 +23,9 @@ type WatchBackend interface {
 	Follow(ctx context.Context, after int64, fn func(controller.Change) error) error
 	// Overview tells how the groups are that the caller may see.
 	Overview(ctx context.Context, sees func(group, siteName string) bool) (controller.Overview, error)
+	// AllMachines lists the machines of all sites, as they were seen last.
+	AllMachines(ctx context.Context) ([]controller.MachineRow, error)
+	CountRuns(ctx context.Context, f store.RunFilter) (int, error)
 	History(ctx context.Context, group string, from, to time.Time, points int) ([]history.Sample, error)
 }
 

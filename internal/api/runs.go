@@ -47,17 +47,6 @@ func (s *server) runs(a huma.API) {
 		func(ctx context.Context, in *Named) (*body[wire.Run], error) {
 			return start(ctx, "cleanup", in.Name, "")
 		})
-	type filter struct {
-		Group  string `query:"group"`
-		Kind   string `query:"kind"`
-		Active bool   `query:"active" doc:"Only runs that have not ended"`
-		Limit  int    `query:"limit" minimum:"0" maximum:"1000" doc:"By default 100"`
-	}
-	huma.Register(a, op(http.MethodGet, "/v1/runs", "list-runs", tag, "List runs, the newest first"),
-		func(ctx context.Context, in *filter) (*body[[]wire.Run], error) {
-			list, err := s.backend.Runs(ctx, store.RunFilter(*in))
-			return &body[[]wire.Run]{convert(list, func(r store.Run) wire.Run { return fromRun(r, nil) })}, fail(err)
-		})
 	huma.Register(a, op(http.MethodGet, "/v1/runs/{name}", "show-run", tag, "Show a run and its steps"),
 		func(ctx context.Context, in *Named) (*body[wire.Run], error) {
 			r, steps, err := s.backend.Run(ctx, in.Name)

@@ -12,7 +12,8 @@ import (
 )
 
 func (a *App) statusCommand() *cobra.Command {
-	return &cobra.Command{
+	var health, siteName, vault, sort string
+	cmd := &cobra.Command{
 		Use: "status [GROUP]", Short: "What would be lost now, for every group", Args: cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			api, err := a.client()
@@ -26,13 +27,18 @@ func (a *App) statusCommand() *cobra.Command {
 				}
 				return a.printStatus(s)
 			}
-			list, err := api.Statuses(cmd.Context())
+			list, err := api.Statuses(cmd.Context(), client.Query{"health": health, "site": siteName, "vault": vault, "sort": sort})
 			if err != nil {
 				return fmt.Errorf("status: %w", err)
 			}
 			return a.printStatuses(list)
 		},
 	}
+	cmd.Flags().StringVar(&health, "health", "", "only groups of this health: critical, unknown, warning or healthy")
+	cmd.Flags().StringVar(&siteName, "site", "", "only groups that run at this site or have it as their target")
+	cmd.Flags().StringVar(&vault, "vault", "", "only groups of this vault")
+	cmd.Flags().StringVar(&sort, "sort", "name", "name, lag (the most to lose first) or health (the worst first)")
+	return cmd
 }
 
 // onDuty reports whether a group is one that a failover now would bring up from its newest point.
@@ -167,6 +173,16 @@ func stateStyle(s wire.Status) out.StyleName {
 	return out.Good
 }
 
+func healthStyle(s wire.Status) out.StyleName {
+	switch s.Health {
+	case "healthy":
+		return out.Good
+	case "critical":
+		return out.Bad
+	}
+	return out.Warn
+}
+
 func rpoStyle(s wire.Status) out.StyleName {
 	if s.LiveSince == nil && (s.RPOMet || !onDuty(s)) {
 		return out.Plain
@@ -178,6 +194,7 @@ func (a *App) printStatuses(list []wire.Status) error {
 	type S = wire.Status
 	err := out.List(a.Printer, list, func(s S) string { return s.Group }, "nothing is protected yet: understudy protect --help",
 		out.Col("GROUP", func(s S) string { return s.Group }),
+		out.Column[S]{Title: "HEALTH", Text: func(s S) string { return s.Health }, Style: healthStyle},
 		out.Column[S]{Title: "STATE", Text: stateText, Style: stateStyle},
 		out.Column[S]{Title: "FAIL OVER NOW: LOSE", Text: loseText, Style: rpoStyle, Right: true},
 		out.Column[S]{Title: "RPO", Text: rpoText, Style: rpoStyle},
@@ -277,7 +294,12 @@ func (a *App) printStatus(s wire.Status) error {
 	if t := rpoText(s); t != "" {
 		rpo += ", " + t
 	}
+	health := s.Health
+	if s.HealthReason != "" {
+		health += ": " + s.HealthReason
+	}
 	return out.One(a.Printer, s, s.Group,
+		out.Field{Title: "Health", Text: health}, out.Field{Title: "Replication", Text: s.Replicating}, out.Field{Title: "Recoverability", Text: s.Recoverability},
 		out.Field{Title: "State", Text: stateText(s)}, out.Field{Title: "Runs at", Text: runsAtText(s)}, out.Field{Title: "Target", Text: s.Target},
 		out.Field{Title: "Vault", Text: s.Vault}, out.Field{Title: "RPO", Text: rpo},
 		out.Field{Title: "Known good", Text: timeText(s.KnownGood)}, out.Field{Title: "Last point", Text: s.LastPoint},

@@ -76,6 +76,10 @@ type Controller struct {
 	lost       chan error
 	dirty      dirtyStatus
 	feed       feed
+	machines   inventory
+	closing    context.Context // ends when Close begins
+	close      context.CancelFunc
+	looking    sync.WaitGroup // what Close waits for
 
 	mu       sync.Mutex
 	drillsMu sync.Mutex
@@ -103,7 +107,9 @@ func Open(ctx context.Context, cfg Config) (_ *Controller, err error) {
 			return nil, fmt.Errorf("open controller: %w", err)
 		}
 	}
+	closing, close := context.WithCancel(context.WithoutCancel(ctx))
 	c := &Controller{
+		closing: closing, close: close,
 		cfg: cfg, log: cfg.Logger, lost: make(chan error, 1),
 		opener:  keyring.Opener{Homes: cfg.Homes, Now: cfg.Now, Logger: cfg.Logger, Store: cfg.OpenStore, Remember: filepath.Join(cfg.Dir, "vaults")},
 		drivers: map[string]site.Driver{}, vaults: map[string]*keyring.Opened{}, spools: map[string]*vault.Spool{},
@@ -310,6 +316,8 @@ func replicates(s dr.State) bool {
 
 // Close closes everything, after Serve has ended.
 func (c *Controller) Close() error {
+	c.close()
+	c.looking.Wait()
 	var err error
 	if c.resumed {
 		err = c.recovery.Close()

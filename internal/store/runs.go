@@ -153,30 +153,52 @@ func (s *Store) Run(ctx context.Context, id string) (Run, error) {
 type RunFilter struct {
 	Group  string
 	Kind   string
-	Active bool // not ended
-	Limit  int  // 0: 100
+	State  RunState
+	Active bool     // not ended
+	Before RunPlace // only older ones
+	Limit  int      // 0: 100
+}
+
+// A RunPlace is a place among runs; the zero place is before the newest.
+type RunPlace struct {
+	Requested time.Time
+	ID        string
+}
+
+func (f RunFilter) where() (string, []any) {
+	var where []string
+	var args []any
+	and := func(wanted bool, condition string, values ...any) {
+		if wanted {
+			where, args = append(where, condition), append(args, values...)
+		}
+	}
+	and(f.Group != "", "grp = ?", f.Group)
+	and(f.Kind != "", "kind = ?", f.Kind)
+	and(f.State != "", "state = ?", string(f.State))
+	and(f.Active, "ended = 0")
+	and(f.Before != RunPlace{}, "(requested, id) < (?, ?)", nanos(f.Before.Requested), f.Before.ID)
+	if len(where) == 0 {
+		return "", nil
+	}
+	return " WHERE " + strings.Join(where, " AND "), args
 }
 
 // Runs returns the runs selected, newest first.
 func (s *Store) Runs(ctx context.Context, f RunFilter) ([]Run, error) {
-	query, args := "SELECT doc FROM runs", []any{}
-	var where []string
-	if f.Group != "" {
-		where, args = append(where, "grp = ?"), append(args, f.Group)
-	}
-	if f.Kind != "" {
-		where, args = append(where, "kind = ?"), append(args, f.Kind)
-	}
-	if f.Active {
-		where = append(where, "ended = 0")
-	}
-	if len(where) > 0 {
-		query += " WHERE " + strings.Join(where, " AND ")
-	}
 	if f.Limit <= 0 {
 		f.Limit = 100
 	}
-	return queryDocs[Run](ctx, s.read, "read runs", query+" ORDER BY requested DESC, id DESC LIMIT ?", append(args, f.Limit)...)
+	where, args := f.where()
+	return queryDocs[Run](ctx, s.read, "read runs", "SELECT doc FROM runs"+where+" ORDER BY requested DESC, id DESC LIMIT ?", append(args, f.Limit)...)
+}
+
+// CountRuns returns how many runs are selected, wherever they are.
+func (s *Store) CountRuns(ctx context.Context, f RunFilter) (n int, err error) {
+	f.Before = RunPlace{}
+	where, args := f.where()
+	err = s.read.QueryRowContext(ctx, "SELECT count(*) FROM runs"+where, args...).Scan(&n)
+	return n, sqlite.Explain(err)
 }
 
 // PruneRuns removes runs that ended before a time, with their steps; the newest keep of each group stay whatever their

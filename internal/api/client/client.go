@@ -102,11 +102,6 @@ func (c *Client) RemoveVault(ctx context.Context, name string) error {
 	return c.do(ctx, http.MethodDelete, path("vaults", name), nil, nil)
 }
 
-// Groups lists the groups.
-func (c *Client) Groups(ctx context.Context) (list []wire.Group, err error) {
-	return list, c.do(ctx, http.MethodGet, "/v1/groups", nil, &list)
-}
-
 // Group shows a group.
 func (c *Client) Group(ctx context.Context, name string) (v wire.Group, err error) {
 	return v, c.do(ctx, http.MethodGet, path("groups", name), nil, &v)
@@ -120,11 +115,6 @@ func (c *Client) Protect(ctx context.Context, g wire.Group) (v wire.Group, err e
 // Unprotect stops protecting a group.
 func (c *Client) Unprotect(ctx context.Context, name string) error {
 	return c.do(ctx, http.MethodDelete, path("groups", name), nil, nil)
-}
-
-// Statuses tells what would be lost now, for every group.
-func (c *Client) Statuses(ctx context.Context) (list []wire.Status, err error) {
-	return list, c.do(ctx, http.MethodGet, "/v1/status", nil, &list)
 }
 
 // Status tells what would be lost now.

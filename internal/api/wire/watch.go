@@ -128,3 +128,25 @@ type HistorySample struct {
 	Cycles       int       `json:"cycles"`
 	Failures     int       `json:"failures"`
 }
+
+// MachineRow is a machine of any site, and the group that it is in.
+type MachineRow struct {
+	Name      string     `json:"name"`
+	Site      string     `json:"site"`
+	Provider  string     `json:"provider"`
+	Power     string     `json:"power" enum:"on,off,paused,unknown"`
+	CPUs      int        `json:"cpus,omitempty"`
+	MemoryMiB int        `json:"memoryMiB,omitempty"`
+	Disks     int        `json:"disks"`
+	DiskBytes int64      `json:"diskBytes"`
+	Owner     string     `json:"owner,omitempty" doc:"The run that made it"`
+	Observed  *time.Time `json:"observed,omitempty" doc:"When its site last told of it; left out when it never did"`
+	Problem   string     `json:"problem,omitempty" doc:"Why its site does not answer"`
+
+	Group          string   `json:"group,omitempty" doc:"Left out when it is in none"`
+	State          string   `json:"state,omitempty" doc:"Of the group; this and what follows"`
+	Health         string   `json:"health,omitempty" enum:"critical,unknown,warning,healthy"`
+	Replicating    string   `json:"replicating,omitempty" enum:"fenced,failing,late,unknown,paused,seeding,off,current"`
+	Recoverability string   `json:"recoverability,omitempty" enum:"not-recoverable,never-proven,proven-stale,proven"`
+	LoseSeconds    *float64 `json:"loseSeconds,omitempty"`
+}
