@@ -37,6 +37,8 @@ type Backend interface {
 	PointBackend
 	ExtensionBackend
 	WatchBackend
+	ForeseeBackend
+	RequestBackend
 
 	Ready(ctx context.Context) error
 
@@ -126,7 +128,7 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	config.Security = []map[string][]string{{"token": {}}, {"session": {}}}
 	mux := http.NewServeMux()
 	a := humago.New(mux, config)
-	a.UseMiddleware(s.authorise(a))
+	a.UseMiddleware(s.authorise(a), s.once(a))
 	s.health(a)
 	s.sessions(a)
 	s.users(a)
@@ -149,6 +151,7 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	s.overview(a)
 	s.events(a)
 	s.history(a)
+	s.foresee(a)
 	s.metrics(a)
 	return s.wrap(mux), a
 }

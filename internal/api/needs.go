@@ -166,6 +166,10 @@ var needs = map[string]need{
 	"watch-events":  {somewhere, one(access.Read)},
 	"group-history": {ofGroup, one(access.Read)},
 
+	"vault-usage":       {somewhere, one(access.Read)},
+	"effective-policy":  {somewhere, one(access.Read)},
+	"foresee-retention": {ofGroup, one(access.Read)},
+
 	"list-points":  {ofGroup, one(access.Read)},
 	"show-point":   {ofGroup, one(access.Read)},
 	"name-point":   {ofGroup, one(access.Replicate)},

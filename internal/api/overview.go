@@ -95,7 +95,11 @@ func fromOverview(o controller.Overview) wire.Overview {
 		w.SplitBrains = append(w.SplitBrains, wire.SplitBrain{Group: s.Group.Name, Machines: orEmpty(s.SplitBrain)})
 	}
 	for _, v := range o.Vaults {
-		w.Vaults = append(w.Vaults, wire.VaultFill{Name: v.Vault.Name, URL: v.Vault.URL, Groups: v.Groups})
+		fill := wire.VaultFill{Name: v.Vault.Name, URL: v.Vault.URL, Groups: v.Groups, At: wire.At(v.Usage.At), Problem: v.Usage.Problem}
+		if !v.Usage.At.IsZero() {
+			fill.Bytes, fill.FreeBytes = &v.Usage.Bytes, fromUsage(v.Vault.Name, v.Usage, o.At).FreeBytes
+		}
+		w.Vaults = append(w.Vaults, fill)
 	}
 	return w
 }

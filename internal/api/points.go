@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"net/http"
 	"time"
 
@@ -31,15 +32,27 @@ func (s *server) points(a huma.API) {
 		After       time.Time `query:"after" doc:"At or after this instant"`
 		Before      time.Time `query:"before" doc:"Before this instant"`
 		OnlyNamed   bool      `query:"named" doc:"Only points with a name"`
+		Order       string    `query:"order" enum:"oldest,newest" default:"oldest" doc:"Which come first"`
+		Limit       int       `query:"limit" minimum:"0" maximum:"5000" doc:"At most so many; left out: all, up to 10000"`
+		Cursor      string    `query:"cursor" maxLength:"200" doc:"The header X-Next of the page before"`
 	}
 	huma.Register(a, op(http.MethodGet, "/v1/groups/{name}/points", "list-points", tag, "List recovery points, the oldest first"),
-		func(ctx context.Context, in *filter) (*body[[]dr.RecoveryPoint], error) {
+		func(ctx context.Context, in *filter) (*pageOf[dr.RecoveryPoint], error) {
 			f := dr.PointFilter{Consistency: dr.Consistency(in.Consistency), After: in.After, Before: in.Before, Named: in.OnlyNamed}
 			if err := f.Validate(); err != nil {
 				return nil, fail(err)
 			}
 			list, err := s.backend.Points(ctx, in.Name)
-			return &body[[]dr.RecoveryPoint]{orEmpty(f.Apply(list))}, fail(err)
+			if err != nil {
+				return nil, fail(err)
+			}
+			return paged(f.Apply(list), Page{in.Limit, in.Cursor}, func(p dr.RecoveryPoint) string {
+				epoch, sequence := p.Position.Epoch, p.Position.Sequence
+				if in.Order == "newest" {
+					epoch, sequence = ^epoch, ^sequence
+				}
+				return fmt.Sprintf("%020d %020d", epoch, sequence)
+			}, func(p dr.RecoveryPoint) dr.RecoveryPoint { return p })
 		})
 	type Pointed struct { // huma looks into exported fields only
 		Named

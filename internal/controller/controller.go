@@ -77,6 +77,7 @@ type Controller struct {
 	dirty      dirtyStatus
 	feed       feed
 	machines   inventory
+	usages     usages
 	closing    context.Context // ends when Close begins
 	close      context.CancelFunc
 	looking    sync.WaitGroup // what Close waits for

@@ -113,3 +113,59 @@ func TestOverviewAndHistory(t *testing.T) {
 		t.Errorf("history of nothing: %v", err)
 	}
 }
+
+func TestUsageAndForesight(t *testing.T) {
+	s := setUp(t)
+	ctx := t.Context()
+	addMachine(t, s.east, "db")
+	if _, err := s.Protect(ctx, shop); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Sync(ctx, "shop"); err != nil {
+		t.Fatal(err)
+	}
+	u, err := s.VaultUsage(ctx, "main")
+	if err != nil || u.Problem != "" || u.At.IsZero() || u.Bytes == 0 || u.Groups["shop"].Objects == 0 || u.Groups["shop"].Bytes > u.Bytes || u.Free <= 0 {
+		t.Errorf("%+v %v", u, err)
+	}
+	if again, err := s.VaultUsage(ctx, "main"); err != nil || !again.At.Equal(u.At) {
+		t.Errorf("added up again at once: %+v %v", again, err)
+	}
+	if _, err := s.VaultUsage(ctx, "none"); dr.KindOf(err) != dr.KindNotFound {
+		t.Errorf("of nothing: %v", err)
+	}
+	list, tiers, err := s.Foresee(ctx, "shop", nil, time.Now())
+	if err != nil || len(list) == 0 || !list[0].Kept || dr.FormatTiers(tiers) != "all for 1h" {
+		t.Errorf("%+v %v %v", list, tiers, err)
+	}
+	list, _, err = s.Foresee(ctx, "shop", nil, time.Now().Add(2*time.Hour))
+	if err != nil || len(list) == 0 || list[0].Kept {
+		t.Errorf("in two hours: %+v %v", list, err)
+	}
+	p, groups, err := s.EffectivePolicy(ctx, "fast")
+	if err != nil || p.Name != "fast" || !slices.Equal(groups, []string{"shop"}) {
+		t.Errorf("%+v %v %v", p, groups, err)
+	}
+}
+
+func TestAllMachines(t *testing.T) {
+	s := setUp(t)
+	ctx := t.Context()
+	addMachine(t, s.east, "db")
+	addMachine(t, s.west, "other")
+	if _, err := s.Protect(ctx, shop); err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.AllMachines(ctx)
+	if err != nil {
+		t.Fatal(err)
+	}
+	found := map[string]MachineRow{}
+	for _, m := range list {
+		found[m.Site+"/"+m.Machine.Name] = m
+	}
+	db, other := found["east/db"], found["west/other"]
+	if len(list) != 2 || db.Status == nil || db.Status.Group.Name != "shop" || db.Machine.Power != dr.PowerOn || db.Observed.IsZero() || other.Status != nil {
+		t.Errorf("%+v", list)
+	}
+}

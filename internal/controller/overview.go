@@ -26,14 +26,15 @@ type Overview struct {
 	SplitBrains    []Status
 	Overdue        []Status // drills that are
 	Active         []store.Run
-	Vaults         []VaultUsage
+	Vaults         []VaultState
 	Monitors       []store.Monitor // in alarm
 }
 
-// VaultUsage is what is known of how full a vault is.
-type VaultUsage struct {
+// A VaultState is a vault, and what is known of how full it is.
+type VaultState struct {
 	Vault  store.Vault
 	Groups int // that use it
+	Usage  VaultUsage
 }
 
 // Overview tells how everything is that the caller may see. What was not heard of lately counts as unknown.
@@ -77,7 +78,8 @@ func (c *Controller) Overview(ctx context.Context, sees func(group, siteName str
 	}
 	for _, v := range vaults {
 		if uses[v.Name] > 0 || sees("", "") {
-			o.Vaults = append(o.Vaults, VaultUsage{Vault: v, Groups: uses[v.Name]})
+			usage, _ := c.usage(ctx, v.Name)
+			o.Vaults = append(o.Vaults, VaultState{Vault: v, Groups: uses[v.Name], Usage: usage})
 		}
 	}
 	monitors, err := c.store.Monitors(ctx)

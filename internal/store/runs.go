@@ -99,7 +99,10 @@ func insertRun(ctx context.Context, tx *sql.Tx, r Run) error {
 	if _, unique := sqlite.Constraint(err); unique {
 		return dr.WithHint(fmt.Errorf("run %s exists", r.ID), dr.KindConflict, "understudy run show "+r.ID)
 	}
-	return err
+	if err != nil {
+		return err
+	}
+	return noteRun(ctx, tx, r.ID)
 }
 
 func putRun(ctx context.Context, tx *sql.Tx, r Run, query string) error {

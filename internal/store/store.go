@@ -8,6 +8,7 @@ package store
 
 import (
 	"context"
+	"crypto/rand"
 	"database/sql"
 	"embed"
 	"encoding/json"
@@ -32,6 +33,8 @@ type Store struct {
 	write *sql.DB
 	read  *sql.DB
 	now   func() time.Time
+	// process tells requests that are being done from those that were when a process died.
+	process string
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when an event is appended
@@ -60,7 +63,7 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 		write.Close()
 		return nil, err
 	}
-	return &Store{write: write, read: read, now: o.Now, changed: make(chan struct{})}, nil
+	return &Store{write: write, read: read, now: o.Now, process: rand.Text(), changed: make(chan struct{})}, nil
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {

@@ -123,8 +123,19 @@ func (c *Client) Status(ctx context.Context, group string) (v wire.Status, err e
 }
 
 // Points lists recovery points, the oldest first.
-func (c *Client) Points(ctx context.Context, group string) (list []dr.RecoveryPoint, err error) {
-	return list, c.do(ctx, http.MethodGet, path("groups", group, "points"), nil, &list)
+func (c *Client) Points(ctx context.Context, group string) ([]dr.RecoveryPoint, error) {
+	list := []dr.RecoveryPoint{}
+	for q := (Query{}); ; {
+		var p Page
+		part, err := page[dr.RecoveryPoint](ctx, c, path("groups", group, "points"), q, &p)
+		if err != nil {
+			return nil, err
+		}
+		if list = append(list, part...); p.Next == "" {
+			return list, nil
+		}
+		q["cursor"] = p.Next
+	}
 }
 
 // Sync runs a cycle and waits for it.

@@ -47,3 +47,19 @@ func (c *Client) Events(ctx context.Context, f EventFilter) (list []wire.Event, 
 	}
 	return list, c.do(ctx, http.MethodGet, "/v1/events?"+q.Encode(), nil, &list)
 }
+
+// VaultUsage tells how full a vault is.
+func (c *Client) VaultUsage(ctx context.Context, vault string) (v wire.VaultUsage, err error) {
+	return v, c.do(ctx, http.MethodGet, path("vaults", vault, "usage"), nil, &v)
+}
+
+// EffectivePolicy tells what a policy does.
+func (c *Client) EffectivePolicy(ctx context.Context, policy string) (v wire.EffectivePolicy, err error) {
+	return v, c.do(ctx, http.MethodGet, path("policies", policy, "effective"), nil, &v)
+}
+
+// Retention tells which of a group's points will be kept in some time, such as 7d, by its policy or by other tiers.
+func (c *Client) Retention(ctx context.Context, group, in, keep string) (v wire.Retention, err error) {
+	q := url.Values{"in": {in}, "keep": {keep}}
+	return v, c.do(ctx, http.MethodGet, path("groups", group, "retention")+"?"+q.Encode(), nil, &v)
+}

@@ -106,6 +106,11 @@ type VaultFill struct {
 	Name   string `json:"name"`
 	URL    string `json:"url"`
 	Groups int    `json:"groups" doc:"That use it"`
+
+	Bytes     *int64     `json:"bytes,omitempty" doc:"That it holds; left out when it was not added up yet"`
+	FreeBytes *int64     `json:"freeBytes,omitempty" doc:"What it can still hold; left out where that is not known"`
+	At        *time.Time `json:"at,omitempty" doc:"When this was so"`
+	Problem   string     `json:"problem,omitempty" doc:"Why it could not be added up the last time"`
 }
 
 // History is what the replication cycles of a group did over time.
