@@ -26,6 +26,7 @@ func azureSettings() []string {
 		"availability-set=NAME", "disk-sku=SKU", "nsg=NAME", "reach=private|public", "workspace=ID (of heartbeats)", "dcr.THEIRS=OURS (data collection rules)",
 		"updates=REGION (of an Azure Stack Hub, by its administrator's endpoint)",
 		"pep=HOST,HOST,HOST, with pep-user=DOMAIN\\NAME and pep-secret=env:NAME|file:/PATH (its privileged endpoint, for updates while that one does not answer)",
+		"cloud=azurestack, with endpoint=https://management.REGION.FQDN and ca=FILE (an Azure Stack Hub; storage-version=DATE of its disks)",
 		"cloud=public|usgov|china|custom, with endpoint, authority, audience, ca, log-endpoint (docs/azure.md)"}
 }
 
@@ -37,7 +38,7 @@ func prepareAzure(s dr.Site, o Options) (func() (site.Driver, error), error) {
 	fields := map[string]*string{
 		"pep": &hosts, "pep-user": &user, "pep-secret": &secret,
 		"subscription": &cfg.Subscription, "tenant": &cfg.Tenant, "location": &cfg.Location, "resource-group": &cfg.Group, "cloud": &cfg.Cloud, "endpoint": &cfg.Endpoint,
-		"authority": &cfg.Authority, "audience": &cfg.Audience, "ca": &cfg.CA, "size": &cfg.Size, "zone": &cfg.Zone, "availability-set": &cfg.Availability,
+		"authority": &cfg.Authority, "audience": &cfg.Audience, "ca": &cfg.CA, "storage-version": &cfg.StorageVersion, "size": &cfg.Size, "zone": &cfg.Zone, "availability-set": &cfg.Availability,
 		"disk-sku": &cfg.DiskSKU, "nsg": &cfg.NSG, "reach": &cfg.Reach, "workspace": &cfg.Workspace, "log-endpoint": &cfg.LogEndpoint, "updates": &cfg.Updates,
 	}
 	for _, key := range slices.Sorted(maps.Keys(c)) {
@@ -68,10 +69,12 @@ func prepareAzure(s dr.Site, o Options) (func() (site.Driver, error), error) {
 		return nil, invalid(s, "it has no resource group", "--set resource-group=NAME")
 	case cfg.Cloud == "custom" && (!strings.HasPrefix(cfg.Endpoint, "https://") || !strings.HasPrefix(cfg.Authority, "https://")):
 		return nil, invalid(s, "a custom cloud needs an endpoint and an authority", "--set endpoint=https://management.REGION.FQDN --set authority=https://login.FQDN/")
+	case cfg.Cloud == azure.CloudHub && !strings.HasPrefix(cfg.Endpoint, "https://"):
+		return nil, invalid(s, "an Azure Stack Hub needs an endpoint", "--set endpoint=https://management.REGION.FQDN")
 	case cfg.Reach != "" && cfg.Reach != "private" && cfg.Reach != "public":
 		return nil, invalid(s, fmt.Sprintf("reach %q is not private or public", cfg.Reach), "by which address the controller reaches machines")
-	case !slices.Contains([]string{"", "public", "usgov", "china", "custom"}, cfg.Cloud):
-		return nil, invalid(s, fmt.Sprintf("cloud %q is not known", cfg.Cloud), "public, usgov, china or custom")
+	case !slices.Contains([]string{"", "public", "usgov", "china", azure.CloudHub, "custom"}, cfg.Cloud):
+		return nil, invalid(s, fmt.Sprintf("cloud %q is not known", cfg.Cloud), "public, usgov, china, azurestack or custom")
 	case hosts+user+secret != "" && (hosts == "" || user == "" || secret == "" || cfg.Updates == ""):
 		return nil, invalid(s, "a privileged endpoint needs hosts, a user, a secret, and updates to ask of", "--set updates=REGION --set pep=HOST,HOST,HOST --set 'pep-user=DOMAIN\\cloudadmin' --set pep-secret=file:/PATH")
 	case hosts != "":

@@ -27,6 +27,7 @@ func run() error {
 	dir := flag.String("dir", "", "folder for the certificate's file (default: a temporary one)")
 	scenario := flag.String("scenario", "", "what is there at the beginning: shop, or nothing")
 	copyTime := flag.Duration("copy-time", 5*time.Second, "how long a copy to another region takes")
+	hub := flag.Bool("hub", false, "behave like an Azure Stack Hub with AD FS")
 	flag.Parse()
 	if *dir == "" {
 		tmp, err := os.MkdirTemp("", "azsim-")
@@ -41,6 +42,9 @@ func run() error {
 		return err
 	}
 	defer s.Close()
+	if *hub {
+		s.Hub()
+	}
 	switch *scenario {
 	case "":
 	case "shop":

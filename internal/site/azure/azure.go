@@ -40,11 +40,13 @@ type Config struct {
 	Location     string // region; empty: any, for looking only
 	Group        string // resource group
 
-	Cloud     string // public, usgov, china or custom
-	Endpoint  string // of Resource Manager, for a custom cloud
+	Cloud     string // public, usgov, china, azurestack or custom
+	Endpoint  string // of Resource Manager, for a custom cloud and an Azure Stack Hub
 	Authority string // of the login, for a custom cloud
 	Audience  string // of tokens, for a custom cloud; Endpoint when empty
-	CA        string // PEM file of certificates to trust beside the system's
+	// StorageVersion is the version of the protocol that an Azure Stack Hub speaks at its disks; 2019-07-07 when empty.
+	StorageVersion string
+	CA             string // PEM file of certificates to trust beside the system's
 
 	Networks     map[string]string // subnet (VNET/SUBNET or its ID) that stands for a network; "" for the usual one
 	Size         string            // of machines that have none of Azure; the smallest common one that is large enough when empty
@@ -71,6 +73,7 @@ type Config struct {
 type Site struct {
 	cfg  Config
 	rest *rest
+	can  profile
 	http *http.Client // for disks
 	pep  *pep.Client  // nil: none
 
@@ -104,6 +107,9 @@ func New(cfg Config) (*Site, error) {
 		return nil, err
 	}
 	options := azcore.ClientOptions{Cloud: c, Transport: client, Retry: policy.RetryOptions{MaxRetries: 2, RetryDelay: 400 * time.Millisecond, MaxRetryDelay: 30 * time.Second}}
+	if cfg.Credential == nil && cfg.Cloud == CloudHub {
+		cfg.Credential = &hubCredential{http: client, endpoint: cfg.Endpoint, tenant: cfg.Tenant, options: options, now: cfg.Now}
+	}
 	if cfg.Credential == nil {
 		cfg.Credential, err = azidentity.NewDefaultAzureCredential(&azidentity.DefaultAzureCredentialOptions{
 			ClientOptions: options, TenantID: cfg.Tenant, DisableInstanceDiscovery: cfg.Cloud == "custom"})
@@ -118,8 +124,9 @@ func New(cfg Config) (*Site, error) {
 	if err := os.MkdirAll(cfg.Dir, 0o700); err != nil {
 		return nil, err
 	}
-	s := &Site{cfg: cfg, http: client, open: map[string]int{}, locks: map[string]*sync.Mutex{}, captures: map[string]string{},
-		rest: &rest{client: client2, credential: cfg.Credential, dir: filepath.Join(cfg.Dir, "operations"), poll: cfg.Poll, versions: versions(), endpoint: client2.Endpoint()}}
+	can := cfg.profile()
+	s := &Site{cfg: cfg, can: can, http: client, open: map[string]int{}, locks: map[string]*sync.Mutex{}, captures: map[string]string{},
+		rest: &rest{client: client2, credential: cfg.Credential, dir: filepath.Join(cfg.Dir, "operations"), poll: cfg.Poll, versions: can.versions, endpoint: client2.Endpoint()}}
 	if cfg.PEP != nil {
 		if s.pep, err = pep.New(*cfg.PEP); err != nil {
 			return nil, err
@@ -166,11 +173,11 @@ func (c Config) cloud() (cloud.Configuration, error) {
 		return cloud.AzureGovernment, nil
 	case "china":
 		return cloud.AzureChina, nil
-	case "custom":
+	case "custom", CloudHub:
 		return cloud.Configuration{ActiveDirectoryAuthorityHost: c.Authority, Services: map[cloud.ServiceName]cloud.ServiceConfiguration{
 			cloud.ResourceManager: {Endpoint: c.Endpoint, Audience: cmp.Or(c.Audience, c.Endpoint)}}}, nil
 	}
-	return cloud.Configuration{}, dr.WithHint(fmt.Errorf("cloud %q is not known", c.Cloud), dr.KindInvalid, "public, usgov, china or custom")
+	return cloud.Configuration{}, dr.WithHint(fmt.Errorf("cloud %q is not known", c.Cloud), dr.KindInvalid, "public, usgov, china, azurestack or custom")
 }
 
 // group is the ID of the resource group.

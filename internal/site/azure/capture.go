@@ -108,14 +108,14 @@ func (c *capture) take(ctx context.Context, before []disk) error {
 	for _, d := range c.disks {
 		d.snapshot = c.s.compute("snapshots", "understudy-"+digest(c.req.Group)+"-"+c.req.ID+"-"+digest(d.id.String()))
 		for _, b := range before {
-			if c.req.Since != "" && ours(b.Tags, tagCapture, c.req.Since, tagMachine, d.id.Machine, tagDisk, d.id.Disk) {
+			if c.s.can.incremental && c.req.Since != "" && ours(b.Tags, tagCapture, c.req.Since, tagMachine, d.id.Machine, tagDisk, d.id.Disk) {
 				d.since = b.ID
 			}
 		}
 		g.Go(func() error {
 			tags := map[string]string{tagSite: c.s.cfg.Name, tagGroup: c.req.Group, tagCapture: c.req.ID, tagMachine: d.id.Machine, tagDisk: d.id.Disk}
 			body := map[string]any{"location": c.s.cfg.Location, "tags": tags, "sku": map[string]any{"name": "Standard_LRS"},
-				"properties": map[string]any{"incremental": true, "creationData": map[string]any{"createOption": "Copy", "sourceResourceId": d.source}}}
+				"properties": map[string]any{"incremental": c.s.can.incremental, "creationData": map[string]any{"createOption": "Copy", "sourceResourceId": d.source}}}
 			if err := c.s.rest.run(ctx, call{http.MethodPut, d.snapshot, nil, body}, nil); err != nil {
 				return fmt.Errorf("snapshot of %s: %w", d.id, err)
 			}
@@ -158,7 +158,7 @@ func (c *capture) Disks() []site.CapturedDisk {
 	return out
 }
 
-// Commit keeps the snapshots of this capture and deletes those before it.
+// Commit keeps the snapshots of this capture, where the next one can be compared with them, and deletes those before it.
 func (c *capture) Commit(ctx context.Context) error {
 	snapshots, err := c.s.snapshots(ctx, c.req.Group)
 	if err == nil {
@@ -167,7 +167,7 @@ func (c *capture) Commit(ctx context.Context) error {
 		for _, d := range snapshots {
 			switch {
 			case !slices.Contains(c.req.Machines, d.Tags[tagMachine]):
-			case d.Tags[tagCapture] == c.req.ID:
+			case d.Tags[tagCapture] == c.req.ID && c.s.can.incremental:
 				g.Go(func() error { return c.s.endAccess(ctx, d.ID) })
 			default:
 				g.Go(func() error { return c.s.deleteDisk(ctx, d.ID) })
@@ -261,6 +261,9 @@ func (d *capturedDisk) Changes(ctx context.Context) (site.Changes, error) {
 	reason := "first capture"
 	if d.c.req.Since != "" {
 		reason = "the snapshot of the last capture is gone"
+		if !d.c.s.can.incremental {
+			reason = "an Azure Stack Hub cannot compare snapshots"
+		}
 	}
 	if d.since != "" {
 		list, err := d.access().since(ctx, d.c.s.access(d.since, false))

@@ -147,7 +147,7 @@ func (c *serverCopy) take(ctx context.Context) error {
 func (c *serverCopy) put(ctx context.Context, at *Site, name string, creation map[string]any) error {
 	tags := map[string]string{tagSite: at.cfg.Name, tagCopy: c.q.Owner, tagMachine: c.q.Source, tagDisk: name}
 	body := map[string]any{"location": at.cfg.Location, "tags": tags, "sku": map[string]any{"name": "Standard_LRS"},
-		"properties": map[string]any{"incremental": true, "creationData": creation}}
+		"properties": map[string]any{"incremental": at.can.incremental, "creationData": creation}}
 	if err := at.rest.run(ctx, call{http.MethodPut, c.snapshotID(at, name), nil, body}, nil); err != nil {
 		return fmt.Errorf("snapshot of %s/%s: %w", c.q.Source, name, err)
 	}

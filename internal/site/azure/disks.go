@@ -198,7 +198,11 @@ func (a *access) grant(ctx context.Context) (*pageblob.Client, string, error) {
 	if err := a.s.rest.run(ctx, a.s.beginAccess(a.id, a.right), &answer); err != nil {
 		return nil, "", fmt.Errorf("access to %s: %w", lastName(a.id), err)
 	}
-	client, err := pageblob.NewClientWithNoCredential(answer.AccessSAS, &pageblob.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: a.s.http,
+	var speak []policy.Policy
+	if v := a.s.can.storage; v != "" {
+		speak = append(speak, storageVersion(v))
+	}
+	client, err := pageblob.NewClientWithNoCredential(answer.AccessSAS, &pageblob.ClientOptions{ClientOptions: azcore.ClientOptions{Transport: a.s.http, PerCallPolicies: speak,
 		Retry: policy.RetryOptions{MaxRetries: 5, RetryDelay: 200 * time.Millisecond, MaxRetryDelay: 10 * time.Second}}})
 	if err != nil {
 		return nil, "", err

@@ -63,9 +63,11 @@ func (s *Site) equipped(ctx context.Context, machine string) (e equipped, err er
 	if e.extensions, err = list[vmExtension](ctx, s.rest, id+"/extensions", nil); err != nil {
 		return e, explain(err)
 	}
-	ties, err := list[association](ctx, s.rest, id+associationsPath, nil)
-	if err != nil {
-		return e, explain(err)
+	var ties []association
+	if s.can.monitoring {
+		if ties, err = list[association](ctx, s.rest, id+associationsPath, nil); err != nil {
+			return e, explain(err)
+		}
 	}
 	for _, t := range ties {
 		rule := t.Properties.Rule

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"maps"
+	"net/http"
 	"net/url"
 	"slices"
 	"strconv"
@@ -60,7 +61,7 @@ func (i inventory) vm(name string) *vm {
 func (s *Site) inventory(ctx context.Context) (in inventory, err error) {
 	g, ctx := errgroup.WithContext(ctx)
 	g.Go(func() (err error) {
-		in.vms, err = list[vm](ctx, s.rest, s.group()+"/providers/Microsoft.Compute/virtualMachines", url.Values{"$expand": {"instanceView"}})
+		in.vms, err = s.listVMs(ctx)
 		if s.cfg.Location != "" {
 			in.vms = slices.DeleteFunc(in.vms, func(v vm) bool { return !sameRegion(v.Location, s.cfg.Location) })
 		}
@@ -83,6 +84,41 @@ func (s *Site) inventory(ctx context.Context) (in inventory, err error) {
 		return err
 	})
 	return in, explain(g.Wait())
+}
+
+// listVMs lists machines with their power states: in one question, or one for each machine where that is not known.
+func (s *Site) listVMs(ctx context.Context) ([]vm, error) {
+	path, expand := s.group()+"/providers/Microsoft.Compute/virtualMachines", url.Values{"$expand": {"instanceView"}}
+	if s.can.viewed {
+		return list[vm](ctx, s.rest, path, expand)
+	}
+	vms, err := list[vm](ctx, s.rest, path, nil)
+	if err != nil {
+		return nil, err
+	}
+	gone := make([]bool, len(vms))
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(16)
+	for i := range vms {
+		g.Go(func() error {
+			err := s.rest.get(ctx, path+"/"+vms[i].Name, expand, &vms[i])
+			if is(err, http.StatusNotFound) { // since the list was made
+				gone[i] = true
+				return nil
+			}
+			return err
+		})
+	}
+	if err := g.Wait(); err != nil {
+		return nil, err
+	}
+	var there []vm
+	for i, v := range vms {
+		if !gone[i] {
+			there = append(there, v)
+		}
+	}
+	return there, nil
 }
 
 func sameRegion(a, b string) bool {

@@ -72,7 +72,7 @@ func (s *Site) provision(ctx context.Context, q site.ProvisionRequest, fill func
 	g.SetLimit(s.width(4))
 	for _, d := range m.Disks {
 		g.Go(func() error {
-			spec := diskSpec{id: one.Disks[d.Name], size: d.Size, zone: m.Attributes[attrZone], sku: cmp.Or(d.Attributes[attrSKU], s.cfg.DiskSKU), tags: with(tags, tagDisk, d.Name, tagSize, strconv.FormatInt(d.Size, 10))}
+			spec := diskSpec{id: one.Disks[d.Name], size: d.Size, zone: m.Attributes[attrZone], sku: s.can.sku(cmp.Or(d.Attributes[attrSKU], s.cfg.DiskSKU)), tags: with(tags, tagDisk, d.Name, tagSize, strconv.FormatInt(d.Size, 10))}
 			if d.Name == s.osDisk(m) {
 				spec.os, spec.generation = cmp.Or(m.Attributes[attrOS], "linux"), s.generation(m, d)
 			}
@@ -105,6 +105,8 @@ func (s *Site) provisionable(m dr.Machine) error {
 		return dr.WithHint(errors.New("the site has no region"), dr.KindInvalid, "--set location=REGION")
 	case len(m.Disks) == 0:
 		return dr.WithHint(errors.New("it has no disk"), dr.KindInvalid, "")
+	case m.Attributes[attrZone] != "" && !s.can.zones:
+		return dr.WithHint(errors.New("an Azure Stack Hub has no zones"), dr.KindInvalid, "leave azure.zone out")
 	}
 	for _, d := range m.Disks {
 		switch {
@@ -113,6 +115,11 @@ func (s *Site) provisionable(m dr.Machine) error {
 				"give the machine a boot loader on its first disk; understudy preflight says what else it needs")
 		case d.Format != "" && d.Format != "raw" && d.Format != "qcow2" && d.Format != "vhd":
 			return dr.WithHint(fmt.Errorf("disk %s: format %q is not known", d.Name, d.Format), dr.KindInvalid, "leave it out: disks of Azure have one format")
+		}
+	}
+	for _, d := range m.Disks {
+		if d.Name == s.osDisk(m) {
+			return s.can.fits(m, s.generation(m, d))
 		}
 	}
 	return nil
@@ -168,7 +175,7 @@ func (s *Site) placed(m dr.Machine, set map[string]string) (dr.Machine, error) {
 		if _, asked := set[key]; asked {
 			continue
 		}
-		if !here {
+		if !here || key == attrZone && !s.can.zones {
 			delete(m.Attributes, key)
 		}
 		if setting != "" {
@@ -257,8 +264,10 @@ func (s *Site) vmBody(m dr.Machine, p prepared, nics []any, tags map[string]stri
 	storage["dataDisks"] = data
 	properties := map[string]any{
 		"hardwareProfile": map[string]any{"vmSize": m.Attributes[attrSize]}, "storageProfile": storage,
-		"networkProfile":     map[string]any{"networkInterfaces": nics},
-		"diagnosticsProfile": map[string]any{"bootDiagnostics": map[string]any{"enabled": true}},
+		"networkProfile": map[string]any{"networkInterfaces": nics},
+	}
+	if s.can.diagnostics {
+		properties["diagnosticsProfile"] = map[string]any{"bootDiagnostics": map[string]any{"enabled": true}}
 	}
 	if set := m.Attributes[attrAvailability]; set != "" {
 		if !strings.HasPrefix(set, "/") {

@@ -97,7 +97,7 @@ func (s *Site) rehearsal(r *recorder) *Site {
 	client.record = r
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return &Site{cfg: s.cfg, http: s.http, rest: &client, life: s.life, end: func(error) {}, open: maps.Clone(s.open), locks: map[string]*sync.Mutex{}, captures: map[string]string{},
+	return &Site{cfg: s.cfg, can: s.can, http: s.http, rest: &client, life: s.life, end: func(error) {}, open: maps.Clone(s.open), locks: map[string]*sync.Mutex{}, captures: map[string]string{},
 		state: state{Prepared: maps.Clone(s.state.Prepared), Next: maps.Clone(s.state.Next), Kept: maps.Clone(s.state.Kept)}}
 }
 

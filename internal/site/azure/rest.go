@@ -53,6 +53,9 @@ func versions() map[string]string {
 func (r *rest) version(path string) string {
 	_, rest, ok := cutLast(strings.ToLower(path), "/providers/")
 	if !ok {
+		if v := r.versions[subscriptionLocations]; v != "" && strings.HasSuffix(strings.ToLower(path), "/locations") {
+			return v
+		}
 		return r.versions[""]
 	}
 	namespace, rest, _ := strings.Cut(rest, "/")

@@ -35,11 +35,17 @@ func shape(size string) (cpus, memoryMiB int) {
 func (s *Site) sizeFor(m dr.Machine) string {
 	had := m.Attributes[attrSize]
 	cpus, memory := shape(had)
+	// What a machine had elsewhere says nothing where there are a few sizes only.
+	if len(s.can.sizes) > 0 && !sameRegion(m.Attributes[attrLocation], s.cfg.Location) {
+		had = ""
+	}
 	switch {
 	case had != "" && (m.CPUs == 0 || cpus == 0 || m.CPUs == cpus) && (m.MemoryMiB == 0 || m.MemoryMiB == memory):
 		return had
 	case had == "" && s.cfg.Size != "":
 		return s.cfg.Size
+	case len(s.can.sizes) > 0:
+		return s.can.sizeFor(m.CPUs, m.MemoryMiB)
 	}
 	for _, n := range []int{2, 4, 8, 16, 32, 48, 64, 96} {
 		for _, series := range []struct{ letter, suffix string }{{"F", "s_v2"}, {"D", "s_v5"}, {"E", "s_v5"}} {
