@@ -8,7 +8,7 @@ if ! command -v apt-get >/dev/null 2>&1; then
 	exit 1
 fi
 # The race detector needs a C compiler; the rest are judges of what we write.
-tests="gcc libc6-dev libnbd-bin nbdkit fuse3 python3 python3-libnbd fio e2fsprogs fdisk cpio chromium fonts-noto-cjk"
+tests="gcc libc6-dev libnbd-bin nbdkit fuse3 python3 python3-libnbd python3-winrm fio e2fsprogs fdisk cpio chromium fonts-noto-cjk"
 bench="restic borgbackup"
 packages="make git ca-certificates qemu-system-x86 qemu-utils xz-utils"
 tests_wanted=

@@ -88,6 +88,7 @@ func (s *Site) Examine(ctx context.Context) []site.Finding {
 	if len(s.cfg.Networks) == 0 {
 		add("networks", site.FindingWarn, "--set network.default=VNET/SUBNET", "none is named: machines from elsewhere cannot be recovered here")
 	}
+	s.examinePEP(ctx, add)
 	orphans, err := s.Orphans(ctx)
 	switch {
 	case err != nil:

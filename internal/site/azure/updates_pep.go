@@ -1,10 +1,12 @@
 package azure
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"time"
 
+	"understudy/internal/dr"
 	"understudy/internal/site"
 	"understudy/internal/site/azure/pep"
 )
@@ -21,6 +23,20 @@ const (
 	untold       = prefixRun + "untold"
 	untoldTime   = "20060102T150405Z"
 )
+
+// examinePEP asks the endpoint, if there is one: that it answers matters when nothing else does.
+func (s *Site) examinePEP(ctx context.Context, add addFinding) {
+	if s.pep == nil {
+		return
+	}
+	const check = "privileged endpoint"
+	status, err := s.pep.Status(ctx)
+	if err != nil {
+		add(check, site.FindingFail, dr.Hint(err), "%v", err)
+		return
+	}
+	add(check, site.FindingOK, "", "%s answers: the update is %s", status.Host, status.State)
+}
 
 // fromPEP is the run that the endpoint tells of: a known one where it is one of them.
 func fromPEP(status pep.Status, known []site.Operation) site.Operation {

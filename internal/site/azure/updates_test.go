@@ -228,6 +228,27 @@ func TestUnknownRun(t *testing.T) {
 	}
 }
 
+// TestExamineEndpoint: a doctor finds out before it is needed.
+func TestExamineEndpoint(t *testing.T) {
+	host := pepsim.Start(t, cloudAdmin, pepsim.Play{Status: "Completed"})
+	_, d := stack(t, host.Address)
+	found := func() site.Finding {
+		all := d.Examine(t.Context())
+		i := slices.IndexFunc(all, func(f site.Finding) bool { return f.Check == "privileged endpoint" })
+		if i < 0 {
+			t.Fatalf("%+v", all)
+		}
+		return all[i]
+	}
+	if f := found(); f.Status != site.FindingOK || f.Message != host.Address+" answers: the update is Completed" {
+		t.Errorf("%+v", f)
+	}
+	host.Set(func(p *pepsim.Play) { p.Deny = true })
+	if f := found(); f.Status != site.FindingFail || f.Remedy == "" || !strings.Contains(f.Message, "Access is denied.") {
+		t.Errorf("%+v", f)
+	}
+}
+
 // TestNobodyAnswers says what both ways answered.
 func TestNobodyAnswers(t *testing.T) {
 	host := pepsim.Start(t, cloudAdmin, pepsim.Play{Complain: "the ECE service does not answer"})

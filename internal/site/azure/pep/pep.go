@@ -97,7 +97,9 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 	problems := make([]error, len(c.cfg.Hosts))
 	for i := range rounds * len(c.cfg.Hosts) {
 		at := (c.first + i) % len(c.cfg.Hosts)
-		status, err := c.ask(ctx, c.cfg.Hosts[at], password)
+		asking, cancel := share(ctx, len(c.cfg.Hosts)-i)
+		status, err := c.ask(asking, c.cfg.Hosts[at], password)
+		cancel()
 		if err == nil {
 			c.first, c.refused = at, ""
 			return status, nil
@@ -112,6 +114,15 @@ func (c *Client) Status(ctx context.Context) (Status, error) {
 		}
 	}
 	return Status{}, dr.WithHint(errors.New(oneLine(problems)), dr.KindUnavailable, "see that WinRM (5985) of an ERCS machine can be reached from here; they restart while an update goes on")
+}
+
+// share is the time of one of some hosts: one whose command never ends leaves time for the others.
+func share(ctx context.Context, hosts int) (context.Context, context.CancelFunc) {
+	until, bounded := ctx.Deadline()
+	if !bounded || hosts <= 1 {
+		return context.WithCancel(ctx)
+	}
+	return context.WithTimeout(ctx, time.Until(until)/time.Duration(hosts))
 }
 
 func refusal(user string, err error) error {
@@ -140,12 +151,7 @@ func (c *Client) ask(ctx context.Context, host, password string) (_ Status, err 
 	}
 	defer ch.close()
 	s := newShell(ch, c.cfg)
-	defer func() {
-		// A host keeps a session that nobody ended for hours, and allows few. One that is gone already needs no end.
-		ending, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(farewell, c.cfg.Patience))
-		defer cancel()
-		_ = s.remove(ending)
-	}()
+	defer c.leave(ctx, s, host, password)
 	if err := s.open(ctx); err != nil {
 		return Status{}, denied(err)
 	}
@@ -173,6 +179,23 @@ func (c *Client) ask(ctx context.Context, host, password string) (_ Status, err 
 		}
 	}
 	return status, nil
+}
+
+// leave ends a session. A host keeps one that nobody ended for hours, and allows few; one that restarted has none left.
+// What was asked last may not have been answered, and no second question fits on its connection: then it takes another.
+func (c *Client) leave(ctx context.Context, s *shell, host, password string) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), min(farewell, c.cfg.Patience))
+	defer cancel()
+	err := s.remove(ctx)
+	var answered *fault
+	if err == nil || errors.As(err, &answered) {
+		return
+	}
+	if ch, err := openChannel(ctx, host, c.cfg, password); err == nil {
+		defer ch.close()
+		s.channel = ch
+		_ = s.remove(ctx) // nothing more can be done
+	}
 }
 
 // denied tells a user who may not use the endpoint from other faults.
