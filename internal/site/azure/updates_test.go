@@ -228,6 +228,23 @@ func TestUnknownRun(t *testing.T) {
 	}
 }
 
+// TestEarlierRun: a run that prepares is not taken for the one before it, of which the endpoint tells until the other
+// reaches the machines.
+func TestEarlierRun(t *testing.T) {
+	host := pepsim.Start(t, cloudAdmin, pepsim.Play{Status: "Completed", Document: strings.ReplaceAll(document("Success", "2026-11-21T12:00:00Z"), "2026-11-22", "2026-11-21")})
+	s, d := stack(t, host.Address)
+	if err := s.UpdateRun("redmond", update, "run-1", "InProgress", "PT1M", map[string]any{"name": "Downloading", "status": "InProgress"}); err != nil {
+		t.Fatal(err)
+	}
+	w := &watch{t: t, d: d}
+	w.look()
+	down(s)
+	w.look()
+	if o := w.state.Operations["run/run-1"]; o.State != "InProgress" || o.Step != "Downloading" {
+		t.Errorf("%+v", o)
+	}
+}
+
 // TestExamineEndpoint: a doctor finds out before it is needed.
 func TestExamineEndpoint(t *testing.T) {
 	host := pepsim.Start(t, cloudAdmin, pepsim.Play{Status: "Completed"})
