@@ -173,7 +173,9 @@ func (s *scrape) monitors(p *page) error {
 		}
 		count := map[site.Outcome]int{site.OutcomeRunning: 0, site.OutcomeFailed: 0, site.OutcomeAttention: 0, site.OutcomeSucceeded: 0, site.OutcomeWaiting: 0}
 		for _, o := range m.State.Operations {
-			count[o.Outcome]++
+			if !o.Summary { // what it sums up is counted
+				count[o.Outcome]++
+			}
 		}
 		for outcome, n := range count {
 			p.gauge("monitor_operations", "Long operations of a site by how they stand.", float64(n), labels{"monitor": m.Name, "site": m.Site, "outcome": string(outcome)})

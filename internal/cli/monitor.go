@@ -106,7 +106,7 @@ func (a *App) lastAnswer(m wire.Monitor) string {
 func count(m wire.Monitor, outcome string) string {
 	n := 0
 	for _, o := range m.Operations {
-		if o.Outcome == outcome {
+		if o.Outcome == outcome && !o.Summary {
 			n++
 		}
 	}

@@ -40,7 +40,7 @@ type Operation struct {
 	DurationSeconds float64         `json:"durationSeconds,omitempty"`
 	Step            string          `json:"step,omitempty" doc:"That runs or failed, with those that it is part of"`
 	Message         string          `json:"message,omitempty"`
-	Summary         bool            `json:"summary,omitempty" doc:"It says of others in the list what they say with more"`
+	Summary         bool            `json:"summary,omitempty" doc:"It sums up others in the list: not to be counted beside them"`
 	Steps           []OperationStep `json:"steps,omitempty" doc:"Left out where monitors are listed; kept for what runs and the newest that ended"`
 }
 

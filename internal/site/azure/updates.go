@@ -204,6 +204,8 @@ func (t stackText) String() string {
 // changed is told.
 func updateOutcome(state string) site.Outcome {
 	switch low := strings.ToLower(state); {
+	case strings.HasPrefix(low, "notapplicable"): // because another one is in progress
+		return site.OutcomeWaiting
 	case low == "installed" || low == "appliedsuccessfully":
 		return site.OutcomeSucceeded
 	case low == "installing" || low == "preparing" || low == "downloading" || low == "healthchecking" || strings.HasSuffix(low, "inprogress"):

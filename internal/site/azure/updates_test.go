@@ -65,11 +65,23 @@ func TestOperations(t *testing.T) {
 	if err := s.Alert("redmond", "a1", "Update needs attention.", "Active"); err != nil {
 		t.Fatal(err)
 	}
+	states := map[string]site.Outcome{"Ready": site.OutcomeWaiting, "NotApplicableBecauseAnotherUpdateIsInProgress": site.OutcomeWaiting, "HealthChecking": site.OutcomeRunning,
+		"DownloadFailed": site.OutcomeFailed, "InstallationFailed": site.OutcomeFailed}
+	for state := range states {
+		if err := s.Update("redmond", state, "1.0", state); err != nil {
+			t.Fatal(err)
+		}
+	}
 	answer, err := d.Operations(t.Context(), nil)
-	if err != nil || len(answer.Operations) != 5 || answer.Way != "administrator's API" {
+	if err != nil || len(answer.Operations) != 5+len(states) || answer.Way != "administrator's API" {
 		t.Fatalf("%+v %v", answer, err)
 	}
 	by := by(answer.Operations)
+	for state, want := range states {
+		if o := by["update/"+state]; o.Outcome != want || o.Summary {
+			t.Errorf("%s: %+v", state, o)
+		}
+	}
 	o := by["run/run-1"]
 	if o.Outcome != site.OutcomeFailed || o.Step != "Update hosts > Host 3" || o.Message != "it did not come back" || o.Duration.Round(time.Second) != 2*time.Hour+12*time.Minute+5*time.Second || o.Started.IsZero() {
 		t.Errorf("run: %+v", o)
