@@ -250,12 +250,12 @@ func (w *world) make(id string) error {
 		return nil
 	}
 	w.made[strings.ToLower(id)] = true
+	parts := strings.Split(id, "/")
+	if len(parts) < 9 || !strings.EqualFold(parts[3], "resourceGroups") {
+		return nil
+	}
 	if err := w.above(id); err != nil {
 		return err
-	}
-	parts := strings.Split(id, "/")
-	if len(parts) < 9 {
-		return nil
 	}
 	group, name := strings.Join(parts[:5], "/"), parts[len(parts)-1]
 	properties := map[string]any{}
@@ -354,6 +354,7 @@ var operations = map[string][]operation{
 		{"VirtualMachineExtensionsClient", "BeginCreateOrUpdate", "PUT", compute + "virtualMachines/%s/extensions/%s", 1, 32},
 		{"VirtualMachineExtensionsClient", "Get", "GET", compute + "virtualMachines/%s/extensions/%s", 2, 12},
 		{"VirtualMachineExtensionsClient", "List", "GET", compute + "virtualMachines/%s/extensions", 2, 12},
+		{"UsageClient", "NewListPager", "GET", "/subscriptions/S/providers/Microsoft.Compute/locations/%s/usages", 2, 10},
 		{"AvailabilitySetsClient", "Get", "GET", compute + "availabilitySets/%s", 2, 8},
 	},
 	"resourcemanager/network/armnetwork/v9": {
@@ -364,6 +365,8 @@ var operations = map[string][]operation{
 		{"VirtualNetworksClient", "Get", "GET", network + "virtualNetworks/%s", 3, 42},
 		{"SubnetsClient", "Get", "GET", network + "virtualNetworks/%s/subnets/%s", 3, 15},
 		{"SecurityGroupsClient", "BeginCreateOrUpdate", "PUT", network + "networkSecurityGroups/%s", 2, 23},
+		{"SubnetsClient", "BeginCreateOrUpdate", "PUT", network + "virtualNetworks/%s/subnets/%s", 6, 38},
+		{"SecurityGroupsClient", "Get", "GET", network + "networkSecurityGroups/%s", 1, 6},
 		{"PublicIPAddressesClient", "Get", "GET", network + "publicIPAddresses/%s", 2, 12},
 	},
 	"resourcemanager/monitor/armmonitor": {

@@ -44,7 +44,7 @@ func (s suite) judge(t *testing.T, dir string) {
 		t.Fatal(err)
 	}
 	defer azure.Close()
-	cmd := exec.CommandContext(t.Context(), binary, "-test.v", "-test.run", s.run, "-test.skip", s.skip, "-test.timeout", "2m")
+	cmd := exec.CommandContext(t.Context(), binary, "-test.v", "-test.run", s.run, "-test.skip", s.skip, "-test.timeout", "5m")
 	// The suites look for the folder that they live in.
 	cmd.Dir = filepath.Join(t.TempDir(), "sdk", s.module)
 	if err := os.MkdirAll(cmd.Dir, 0o700); err != nil {
