@@ -20,7 +20,7 @@ import (
 
 func (a *App) vaultCommand() *cobra.Command {
 	cmd := &cobra.Command{Use: "vault", Aliases: []string{"vaults"}, Short: "Vaults: where recovery points are kept"}
-	cmd.AddCommand(a.vaultInitCommand(), a.vaultVerifyCommand(), a.vaultStatsCommand(), a.vaultCompactCommand(), a.vaultRepairCommand(),
+	cmd.AddCommand(a.vaultInitCommand(), a.vaultVerifyCommand(), a.vaultStatsCommand(), a.vaultCostCommand(), a.vaultCompactCommand(), a.vaultRepairCommand(),
 		a.vaultAddCommand(), a.vaultListCommand(), a.vaultRemoveCommand())
 	return cmd
 }

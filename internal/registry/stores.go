@@ -80,6 +80,14 @@ func (r remote) spool() (int64, error) {
 	}
 }
 
+// VaultProvider is the kind of store that a vault is in: s3, azblob or file.
+func VaultProvider(vaultURL string) string {
+	if r, ok, _ := parseRemote(vaultURL); ok {
+		return r.scheme
+	}
+	return "file"
+}
+
 // Spool is how much of what goes to a vault may wait near its source while the vault cannot be reached, in bytes; 0 for
 // none, as for a vault in a folder.
 func Spool(vaultURL string) int64 {

@@ -433,7 +433,7 @@ func (s *Scheduler) lease(ctx context.Context, j *job, work Work) (*vault.Lease,
 	defer j.leasing.Unlock()
 	if j.lease != nil && j.lease.Valid() {
 		j.lease.Keep(work.Keep)
-		if err := j.lease.Renew(ctx); err == nil {
+		if err := j.lease.Ensure(ctx); err == nil {
 			return j.lease, nil
 		}
 	}

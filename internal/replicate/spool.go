@@ -39,7 +39,7 @@ func (c *Cycler) drain(ctx context.Context, lease *vault.Lease, group string, mo
 	begun := c.Now()
 	work, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if err := lease.Renew(work); err != nil { // a long capture may have outlasted it
+	if err := lease.Ensure(work); err != nil { // a long capture may have outlasted it
 		return nil, c.notAway(ctx, err)
 	}
 	go keepLease(work, cancel, lease, c.Logger)

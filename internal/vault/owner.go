@@ -243,6 +243,18 @@ func (l *Lease) Renew(ctx context.Context) error {
 	})
 }
 
+// Ensure makes sure that the lease holds and goes on to: it renews it when half of its time is gone, and otherwise only
+// looks, since object stores charge for writing. Its errors are those of Renew.
+func (l *Lease) Ensure(ctx context.Context) error {
+	l.mu.Lock()
+	fresh := l.valid() && l.until.Sub(l.v.now()) > l.ttl/2
+	l.mu.Unlock()
+	if fresh {
+		return l.check(ctx)
+	}
+	return l.Renew(ctx)
+}
+
 // Release gives the lease up, so that another holder need not wait. The site keeps the group.
 func (l *Lease) Release(ctx context.Context) error {
 	return l.update(ctx, func(o *ownerObject, now time.Time) time.Time {

@@ -45,6 +45,7 @@ type Spool struct {
 // spooled is one group of a spool.
 type spooled struct {
 	tip   *tip      // the newest position of the vault that is known here; nil when none is
+	held  *Lease    // under which the tip was seen: while that is held nobody else adds to the group
 	queue []*object // what the vault does not have, in order
 	stale bool      // whether the last segment is in the local store is not known
 	large bool      // the next segment goes to the vault directly: the one before did not fit
@@ -190,7 +191,7 @@ func (s *Spool) State(group string) SpoolState {
 }
 
 // Head is Vault.Head with what is spooled: the position that the next segment continues. The vault is asked when nothing
-// waits and there is a lease.
+// waits and there is a lease, unless it was seen under that lease: listing costs as much as writing.
 func (s *Spool) Head(ctx context.Context, l *Lease, group string) (Head, error) {
 	g := s.group(group)
 	if g.stale {
@@ -205,7 +206,7 @@ func (s *Spool) Head(ctx context.Context, l *Lease, group string) (Head, error) 
 		}
 		return Head{Point: o.point(), CaptureID: o.header.Capture, Known: o.header.Known}, nil
 	}
-	if l != nil {
+	if l != nil && (g.tip == nil || g.held != l || g.tip.Epoch != l.epoch) {
 		w, err := s.v.scan(ctx, group)
 		if err != nil {
 			return Head{}, err
@@ -218,6 +219,9 @@ func (s *Spool) Head(ctx context.Context, l *Lease, group string) (Head, error) 
 		t.Last = max(t.Last, w.last)
 		if g.tip == nil || g.tip.to != t.to || g.tip.Epoch != t.Epoch || g.tip.Last != t.Last {
 			err = s.putTip(ctx, group, t)
+		}
+		if err == nil {
+			g.held = l
 		}
 		return Head{Point: w.info(o.to), CaptureID: o.header.Capture, Known: o.header.Known}, err
 	}
@@ -283,7 +287,7 @@ func (s *Spool) Bypass(ctx context.Context, group string) error {
 	if err := s.local.Delete(ctx, tipName(group)); err != nil {
 		return fmt.Errorf("spool: %w", unavailable(err))
 	}
-	g.tip = nil
+	g.tip, g.held = nil, nil
 	return nil
 }
 
@@ -291,15 +295,16 @@ func (s *Spool) Bypass(ctx context.Context, group string) error {
 // returns the newest point that it put there, if any. With ErrRefused what waited is gone.
 func (s *Spool) Drain(ctx context.Context, l *Lease, more func() bool) (newest *dr.RecoveryPoint, err error) {
 	g := s.group(l.group)
-	for first := true; len(g.queue) > 0 && more(); first = false {
+	for len(g.queue) > 0 && more() {
 		o := g.queue[0]
-		if err = s.put(ctx, l, o, first); err != nil {
+		if err = s.put(ctx, l, o, g.held != l || g.tip == nil || g.tip.to != o.from); err != nil {
 			break
 		}
 		p := o.point()
 		newest = &p
 		// The tip first: a process that is killed here finds the segment in the vault, and drops it.
 		if err = s.putTip(ctx, l.group, tipOf(o, l.epoch)); err == nil {
+			g.held = l
 			err = s.drop(ctx, g, 0)
 		}
 		if err != nil {
@@ -331,7 +336,7 @@ func (s *Spool) refuse(ctx context.Context, group string, g *spooled, cause erro
 	for err == nil && len(g.queue) > 0 { // the newest first: what stays behind after a kill is refused again
 		err = s.drop(ctx, g, len(g.queue)-1)
 	}
-	g.tip = nil
+	g.tip, g.held = nil, nil
 	return dr.WithHint(errors.Join(fmt.Errorf("%d spooled points are dropped: %w", n, cause), err), dr.KindOf(cause), dr.Hint(cause))
 }
 
@@ -349,8 +354,8 @@ func (s *Spool) drop(ctx context.Context, g *spooled, i int) error {
 }
 
 // put makes a spooled segment a recovery point, in the same steps as a writer's Commit. A segment that was put there
-// before, whose answer was lost, is found. Only the first of several asks what is newest: then the lease holds others off.
-func (s *Spool) put(ctx context.Context, l *Lease, o *object, first bool) error {
+// before, whose answer was lost, is found. What is newest is asked unless it was seen under the lease, which holds others off.
+func (s *Spool) put(ctx context.Context, l *Lease, o *object, ask bool) error {
 	refused := func(kind dr.Kind, hint, format string, args ...any) error {
 		return dr.WithHint(fmt.Errorf("point %s: %s: %w", o.to.ID(), fmt.Sprintf(format, args...), ErrRefused), kind, hint)
 	}
@@ -367,7 +372,7 @@ func (s *Spool) put(ctx context.Context, l *Lease, o *object, first bool) error 
 		}
 		return err
 	}
-	if first {
+	if ask {
 		w, err := s.v.scan(ctx, l.group)
 		if err != nil {
 			return err

@@ -216,6 +216,29 @@ type Stats struct {
 	Damaged      int       `json:"damaged"`              // objects whose header cannot be read
 }
 
+// Cadence is how many points of a group are made in a day, and of what stored size, lately: over a day, or since the newest
+// point before that. Sequence numbers tell, also of points that retention dropped meanwhile.
+func Cadence(points []dr.RecoveryPoint) (perDay float64, size int64) {
+	if len(points) < 2 {
+		return 0, 0
+	}
+	newest := points[len(points)-1]
+	from := points[0]
+	var sum, n int64
+	for i := len(points) - 2; i >= 0; i-- {
+		from = points[i]
+		sum, n = sum+points[i+1].Bytes, n+1
+		if newest.Time.Sub(from.Time) >= 24*time.Hour {
+			break
+		}
+	}
+	if newest.Position.Sequence <= from.Position.Sequence {
+		return 0, sum / n
+	}
+	took := max(newest.Time.Sub(from.Time), time.Minute) // a few points in a row are no rate
+	return float64(newest.Position.Sequence-from.Position.Sequence) * float64(24*time.Hour) / float64(took), sum / n
+}
+
 // Stats counts what a group has in the vault. It needs no identity and reads headers only.
 func (v *Vault) Stats(ctx context.Context, group string) (Stats, error) {
 	var s Stats
