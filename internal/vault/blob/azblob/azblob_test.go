@@ -54,3 +54,14 @@ func TestOpen(t *testing.T) {
 		t.Errorf("a wrong key: %v", err)
 	}
 }
+
+func TestGrants(t *testing.T) {
+	server := need.Blob(t)
+	blobtest.RunGrants(t, func(t testing.TB) blob.Store {
+		s, err := open(t, server, "grants", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}

@@ -55,3 +55,14 @@ func TestOpen(t *testing.T) {
 		t.Errorf("a wrong secret: %v", err)
 	}
 }
+
+func TestGrants(t *testing.T) {
+	server := need.S3(t)
+	blobtest.RunGrants(t, func(t testing.TB) blob.Store {
+		s, err := open(t, server, "grants", true)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	})
+}
