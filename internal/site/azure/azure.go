@@ -117,7 +117,9 @@ func New(cfg Config) (*Site, error) {
 			return nil, dr.WithHint(fmt.Errorf("log in to Azure: %w", err), dr.KindInvalid, "set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET, or run where there is a managed identity")
 		}
 	}
-	client2, err := arm.NewClient("understudy", "v1.0.0", cfg.Credential, &arm.ClientOptions{ClientOptions: options, DisableRPRegistration: true})
+	patient := options
+	patient.PerCallPolicies = []policy.Policy{patience{}}
+	client2, err := arm.NewClient("understudy", "v1.0.0", cfg.Credential, &arm.ClientOptions{ClientOptions: patient, DisableRPRegistration: true})
 	if err != nil {
 		return nil, err
 	}

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"slices"
 	"strings"
+	"time"
 
 	"understudy/internal/dr"
 	"understudy/internal/site"
@@ -222,10 +223,13 @@ func overlap(a, b string) bool {
 	return a[0] == b[0] && overlap(a[1:], b[1:])
 }
 
-// orphan is a disk or network interface that belongs to nothing.
+// copyAge is how old the snapshots of a copy are when nobody goes on with it any more: a copy that failed is kept for 7 days.
+const copyAge = 8 * 24 * time.Hour
+
+// orphan is something of ours that belongs to nothing.
 type orphan struct {
 	id   string
-	disk bool
+	disk bool // a disk or a snapshot
 }
 
 func (s *Site) orphans(ctx context.Context) ([]orphan, error) {
@@ -265,11 +269,45 @@ func (s *Site) orphans(ctx context.Context) ([]orphan, error) {
 		}
 	}
 	slices.SortFunc(out, func(a, b orphan) int { return cmp.Compare(a.id, b.id) })
+	more, err := s.orphansBeside(ctx, in, out)
+	return append(out, more...), err
+}
+
+// orphansBeside are the snapshots of copies that nobody goes on with, and isolated networks that nothing is in but
+// orphans. A network comes before its security group, so that both can be removed in this order.
+func (s *Site) orphansBeside(ctx context.Context, in inventory, orphans []orphan) (out []orphan, err error) {
+	snapshots, err := list[disk](ctx, s.rest, s.group()+"/providers/Microsoft.Compute/snapshots", nil)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range snapshots {
+		made, err := time.Parse(time.RFC3339Nano, d.Properties.TimeCreated)
+		if err == nil && d.Tags[tagCopy] != "" && d.Tags[tagSite] == s.cfg.Name && s.cfg.Now().Sub(made) > copyAge {
+			out = append(out, orphan{d.ID, true})
+		}
+	}
+	used := map[string]bool{}
+	for _, n := range in.nics {
+		if !slices.Contains(orphans, orphan{n.ID, false}) {
+			used[n.Tags[tagIsolated]] = true
+		}
+	}
+	for _, kind := range []string{"virtualNetworks", "networkSecurityGroups"} {
+		all, err := list[nic](ctx, s.rest, s.group()+"/providers/Microsoft.Network/"+kind, nil)
+		if err != nil {
+			return nil, err
+		}
+		for _, v := range all {
+			if i := v.Tags[tagIsolated]; i != "" && v.Tags[tagSite] == s.cfg.Name && !used[i] {
+				out = append(out, orphan{v.ID, false})
+			}
+		}
+	}
 	return out, nil
 }
 
 // Orphans implements site.Examiner: disks and network interfaces that have the tags of this site and of a machine that is
-// neither there nor prepared.
+// neither there nor prepared, snapshots of copies that were given up, and isolated networks without machines.
 func (s *Site) Orphans(ctx context.Context) ([]string, error) {
 	list, err := s.orphans(ctx)
 	var ids []string

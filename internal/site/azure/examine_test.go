@@ -2,11 +2,13 @@ package azure_test
 
 import (
 	"encoding/json"
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"understudy/internal/site"
 	"understudy/internal/site/azure"
@@ -88,13 +90,15 @@ func TestRole(t *testing.T) {
 	}
 }
 
-// TestOrphans: a controller that lost its state finds by their tags the disks that it had made, and takes nothing else.
+// TestOrphans: a controller that lost its state finds by their tags what it had made, and takes nothing else.
 func TestOrphans(t *testing.T) {
 	s := start(t, sim.Options{})
 	before := resources(s)
 	dir := t.TempDir()
 	d := open(t, s, sim.ShopWest, dir)
-	if err := d.Provision(t.Context(), copyOf(t, make([]byte, 2<<20))); err != nil {
+	q := copyOf(t, make([]byte, 2<<20))
+	q.Isolation = "run-1"
+	if err := d.Provision(t.Context(), q); err != nil {
 		t.Fatal(err)
 	}
 	if list, err := d.Orphans(t.Context()); err != nil || len(list) > 0 {
@@ -109,10 +113,38 @@ func TestOrphans(t *testing.T) {
 	}
 	d = open(t, s, sim.ShopWest, dir)
 	list, err := d.RemoveOrphans(t.Context())
-	if err != nil || len(list) != 2 {
+	if err != nil || len(list) != 4 { // a disk, a network interface, an isolated network and its security group
 		t.Fatalf("removed %v, %v", list, err)
 	}
 	if after := resources(s); !slices.Equal(before, after) {
 		t.Errorf("%v became %v", before, after)
+	}
+}
+
+// TestOrphansOfCopies: snapshots of a copy are left over when they are older than a copy that failed is kept; those of a
+// capture never are.
+func TestOrphansOfCopies(t *testing.T) {
+	for age, want := range map[time.Duration]int{time.Hour: 0, 9 * 24 * time.Hour: 2} {
+		s := start(t, sim.Options{Now: func() time.Time { return time.Now().Add(-age) }})
+		before := resources(s)
+		east, west := open(t, s, sim.ShopEast, t.TempDir()), open(t, s, sim.ShopWest, t.TempDir())
+		if _, err := west.CopyMachine(t.Context(), cloneOf(t, east, "copy"), silent); err != nil {
+			t.Fatal(err)
+		}
+		c, err := east.Capture(t.Context(), site.CaptureRequest{Group: "shop", Machines: []string{"shop-web"}, ID: "one"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range []*azure.Site{east, west} { // both sides have a snapshot of each of two disks
+			if list, err := d.RemoveOrphans(t.Context()); err != nil || len(list) != want {
+				t.Errorf("of %s: removed %v, %v", age, list, err)
+			}
+		}
+		if err := errors.Join(c.Abort(t.Context()), west.Delete(t.Context(), "copy"), west.EndCopy(t.Context(), east, "run-1")); err != nil {
+			t.Fatal(err)
+		}
+		if after := resources(s); !slices.Equal(before, after) {
+			t.Errorf("%v became %v", before, after)
+		}
 	}
 }

@@ -65,8 +65,8 @@ func TestHub(t *testing.T) {
 	if c := capture("two", "one"); !c.Full || !strings.Contains(c.Reason, "cannot compare") {
 		t.Errorf("%+v", c)
 	}
-	if left := s.Count("Microsoft.Compute/snapshots"); left != 0 {
-		t.Errorf("%d snapshots are left", left)
+	if left := s.IDs("Microsoft.Compute/snapshots"); len(left) != 0 {
+		t.Errorf("snapshots are left: %s", left)
 	}
 
 	content := bytes.Repeat([]byte("disk"), 1<<18)

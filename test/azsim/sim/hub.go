@@ -125,15 +125,3 @@ func hubAllows(r *http.Request) *armError {
 	}
 	return nil
 }
-
-// Count is how many resources there are of a kind.
-func (s *Sim) Count(kind string) (n int) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, r := range s.resources {
-		if strings.EqualFold(r.kind, kind) {
-			n++
-		}
-	}
-	return n
-}
