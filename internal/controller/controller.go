@@ -23,6 +23,7 @@ import (
 	"understudy/internal/dr"
 	"understudy/internal/history"
 	"understudy/internal/keyring"
+	"understudy/internal/news"
 	"understudy/internal/recovery"
 	"understudy/internal/registry"
 	"understudy/internal/replicate"
@@ -81,6 +82,7 @@ type Controller struct {
 	closing    context.Context // ends when Close begins
 	close      context.CancelFunc
 	looking    sync.WaitGroup // what Close waits for
+	probes     probes
 
 	mu       sync.Mutex
 	drillsMu sync.Mutex
@@ -128,7 +130,7 @@ func Open(ctx context.Context, cfg Config) (_ *Controller, err error) {
 			err = errors.Join(err, c.Close())
 		}
 	}()
-	c.store, err = store.Open(ctx, filepath.Join(cfg.Dir, "state.db"), store.Options{Now: cfg.Now})
+	c.store, err = store.Open(ctx, filepath.Join(cfg.Dir, "state.db"), store.Options{Now: cfg.Now, Ended: news.RunEnded})
 	if err != nil {
 		return nil, fmt.Errorf("open controller: %w", err)
 	}
@@ -277,6 +279,8 @@ func (c *Controller) Serve(ctx context.Context) error {
 	g.Go(func() error { return c.keepDrills(ctx) })
 	g.Go(func() error { return c.keepMonitors(ctx) })
 	g.Go(func() error { return c.keepNotifying(ctx) })
+	g.Go(func() error { return c.keepWatch(ctx) })
+	g.Go(func() error { return c.keepProbing(ctx) })
 	g.Go(func() error { return c.extensions.run(ctx) })
 	g.Go(func() error {
 		select {

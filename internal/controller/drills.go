@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"understudy/internal/dr"
+	"understudy/internal/news"
+	"understudy/internal/notify"
 	"understudy/internal/recovery"
 	"understudy/internal/recovery/drill"
 	"understudy/internal/store"
@@ -287,13 +289,13 @@ func (c *Controller) dueDrills(ctx context.Context) error {
 // dueDrill does what the schedule of a group asks for now.
 func (c *Controller) dueDrill(ctx context.Context, s store.DrillSchedule, table drill.Timetable) error {
 	turn := table.Decide(s, c.cfg.Now())
-	record := func(change func(*store.DrillSchedule)) error {
+	record := func(change func(*store.DrillSchedule), told ...notify.Event) error {
 		_, err := c.store.ChangeDrillSchedule(ctx, s.Group, func(now *store.DrillSchedule) error {
 			if now.Cron == s.Cron && now.Zone == s.Zone { // else it was changed meanwhile
 				change(now)
 			}
 			return nil
-		})
+		}, told...)
 		return err
 	}
 	switch turn.Turn {
@@ -304,7 +306,11 @@ func (c *Controller) dueDrill(ctx context.Context, s store.DrillSchedule, table 
 		if s.Problem != "" {
 			message += ": " + s.Problem
 		}
-		if err := record(func(s *store.DrillSchedule) { s.Next, s.LastDue = turn.Next, turn.Due }); err != nil {
+		g, err := c.store.Group(ctx, s.Group)
+		if err != nil {
+			return err
+		}
+		if err := record(func(s *store.DrillSchedule) { s.Next, s.LastDue = turn.Next, turn.Due }, news.DrillMissed(g, s, turn.Due, c.cfg.Now())); err != nil {
 			return err
 		}
 		c.log.Warn(message, "group", s.Group)
@@ -330,7 +336,7 @@ func (c *Controller) dueDrill(ctx context.Context, s store.DrillSchedule, table 
 }
 
 // deferred records why a drill that is due cannot begin now. It is tried again while its window lasts.
-func (c *Controller) deferred(ctx context.Context, s store.DrillSchedule, turn drill.Decision, why error, record func(func(*store.DrillSchedule)) error) error {
+func (c *Controller) deferred(ctx context.Context, s store.DrillSchedule, turn drill.Decision, why error, record func(func(*store.DrillSchedule), ...notify.Event) error) error {
 	if ctx.Err() != nil || s.Problem == why.Error() {
 		return nil
 	}

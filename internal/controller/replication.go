@@ -145,7 +145,7 @@ func (c *Controller) saveOnce(ctx context.Context) {
 func remembered(live replicate.Status, saved store.GroupStatus) (g store.GroupStatus, err error) {
 	g = store.GroupStatus{
 		Group: live.Group, State: live.State, Phase: live.Progress.Phase, KnownGood: live.KnownGood, LastPoint: live.LastPoint,
-		LastError: live.LastError, Hint: live.LastHint, Failures: live.Failures, NextDue: live.NextDue, Detail: saved.Detail,
+		LastError: live.LastError, ErrorKind: live.LastKind, Hint: live.LastHint, Failures: live.Failures, NextDue: live.NextDue, Detail: saved.Detail,
 	}
 	if g.KnownGood.IsZero() {
 		g.KnownGood = saved.KnownGood
@@ -158,7 +158,7 @@ func remembered(live replicate.Status, saved store.GroupStatus) (g store.GroupSt
 		return g, err
 	}
 	if live.Failures == 0 {
-		g.LastError, g.Hint, g.Failures = saved.LastError, saved.Hint, saved.Failures
+		g.LastError, g.ErrorKind, g.Hint, g.Failures = saved.LastError, saved.ErrorKind, saved.Hint, saved.Failures
 		if live.State == replicate.StateWaiting && saved.Failures > 0 {
 			g.State = replicate.StateFailing
 		}

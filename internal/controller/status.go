@@ -25,6 +25,7 @@ type Status struct {
 	Progress    replicate.Progress
 	NextDue     time.Time
 	Error, Hint string
+	ErrorKind   dr.Kind
 	Failures    int
 	Warning     string // what is wrong beside replication, with a hint
 	WarningHint string
@@ -183,7 +184,7 @@ func (c *Controller) fill(s *Status, r *records) error {
 		return err
 	}
 	s.Replication, s.KnownGood, s.LastPoint, s.NextDue = saved.State, saved.KnownGood, saved.LastPoint, saved.NextDue
-	s.Error, s.Hint, s.Failures = saved.LastError, saved.Hint, saved.Failures
+	s.Error, s.ErrorKind, s.Hint, s.Failures = saved.LastError, saved.ErrorKind, saved.Hint, saved.Failures
 	if live.Last.Kind != "" {
 		s.LastCycle = live.Last
 	} else if len(saved.Detail) > 0 {
@@ -208,7 +209,7 @@ func (c *Controller) lose(s *Status, r *records) error {
 	now := c.cfg.Now()
 	if failedOver(s.Protection.State) {
 		// What ailed replication of the former site is over.
-		s.Error, s.Hint, s.Failures, s.Warning, s.WarningHint = "", "", 0, "", ""
+		s.Error, s.ErrorKind, s.Hint, s.Failures, s.Warning, s.WarningHint = "", "", "", 0, "", ""
 		s.NextDue, s.Progress, s.LastCycle, s.Spool = time.Time{}, replicate.Progress{}, replicate.Result{}, vault.SpoolState{}
 		run, ok := r.failovers[s.Protection.Run]
 		if !ok {

@@ -31,6 +31,7 @@ type Status struct {
 	KnownGood time.Time // the state of this time can be recovered; zero before the first cycle
 	LastPoint string
 	LastError string
+	LastKind  dr.Kind // of LastError
 	LastHint  string
 	Last      Result // of the last successful cycle
 	Progress  Progress
@@ -371,7 +372,7 @@ func (s *Scheduler) settle(j *job, began time.Time, rpo time.Duration, res Resul
 		st.KnownGood, st.LastPoint = p.Time, p.ID
 	}
 	if err == nil {
-		st.Failures, st.LastError, st.LastHint = 0, "", ""
+		st.Failures, st.LastError, st.LastKind, st.LastHint = 0, "", "", ""
 		st.Last = res
 		st.NextDue = began.Add(rpo)
 		s.setState(j, StateWaiting)
@@ -383,7 +384,7 @@ func (s *Scheduler) settle(j *job, began time.Time, rpo time.Duration, res Resul
 		return
 	}
 	st.Failures++
-	st.LastError, st.LastHint = err.Error(), dr.Hint(err)
+	st.LastError, st.LastKind, st.LastHint = err.Error(), dr.KindOf(err), dr.Hint(err)
 	st.NextDue = s.cfg.Now().Add(retryAfter(st.Failures))
 	state := StateFailing
 	if dr.KindOf(err) == dr.KindFenced {

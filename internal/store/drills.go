@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"understudy/internal/dr"
+	"understudy/internal/notify"
 	"understudy/internal/store/sqlite"
 )
 
@@ -47,9 +48,9 @@ func (s *Store) PutDrillSchedule(ctx context.Context, d DrillSchedule) error {
 	return err
 }
 
-// ChangeDrillSchedule replaces the schedule of a group by what change makes of it, in one transaction. It returns the
-// result; dr.KindNotFound when there is none.
-func (s *Store) ChangeDrillSchedule(ctx context.Context, group string, change func(*DrillSchedule) error) (DrillSchedule, error) {
+// ChangeDrillSchedule replaces the schedule of a group by what change makes of it, and queues what is to be told of that,
+// in one transaction. It returns the result; dr.KindNotFound when there is none.
+func (s *Store) ChangeDrillSchedule(ctx context.Context, group string, change func(*DrillSchedule) error, news ...notify.Event) (DrillSchedule, error) {
 	var d DrillSchedule
 	err := s.tx(ctx, "change drill schedule of "+group, func(tx *sql.Tx) (err error) {
 		if d, err = docTx[DrillSchedule](ctx, tx, "drill schedule of group", group, "SELECT doc FROM drill_schedules WHERE grp = ?", group); err != nil {
@@ -58,8 +59,10 @@ func (s *Store) ChangeDrillSchedule(ctx context.Context, group string, change fu
 		if err := change(&d); err != nil {
 			return err
 		}
-		_, err = tx.ExecContext(ctx, "UPDATE drill_schedules SET doc = ? WHERE grp = ?", encode(d), group)
-		return err
+		if _, err := tx.ExecContext(ctx, "UPDATE drill_schedules SET doc = ? WHERE grp = ?", encode(d), group); err != nil {
+			return err
+		}
+		return s.tellTx(ctx, tx, news)
 	})
 	return d, err
 }

@@ -61,7 +61,7 @@ func (s *Store) Advance(ctx context.Context, name string, l monitor.Look) (m Mon
 		if _, err := tx.ExecContext(ctx, "UPDATE monitors SET doc = ? WHERE name = ?", encode(m), name); err != nil {
 			return err
 		}
-		return tellTx(ctx, tx, events)
+		return s.tellTx(ctx, tx, events)
 	})
 	return m, events, err
 }

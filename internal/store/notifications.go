@@ -20,11 +20,11 @@ func (s *Store) Tell(ctx context.Context, events ...notify.Event) error {
 	if len(events) == 0 {
 		return nil
 	}
-	return s.tx(ctx, "queue notifications", func(tx *sql.Tx) error { return tellTx(ctx, tx, events) })
+	return s.tx(ctx, "queue notifications", func(tx *sql.Tx) error { return s.tellTx(ctx, tx, events) })
 }
 
 // tellTx is Tell as a part of the change that the events tell of: both are there after a crash, or neither.
-func tellTx(ctx context.Context, tx *sql.Tx, events []notify.Event) error {
+func (s *Store) tellTx(ctx context.Context, tx *sql.Tx, events []notify.Event) error {
 	for i, e := range events {
 		if e.Key == "" {
 			continue
@@ -33,7 +33,7 @@ func tellTx(ctx context.Context, tx *sql.Tx, events []notify.Event) error {
 		if err != nil && dr.KindOf(err) != dr.KindNotFound {
 			return err
 		}
-		after, told := known.Tell(e)
+		after, told := known.Tell(e, s.now())
 		events[i] = told
 		if err := putProblem(ctx, tx, e.Key, after); err != nil {
 			return err

@@ -124,6 +124,11 @@ func (s *Store) OpenQuestion(ctx context.Context, run string) (Question, bool, e
 	return list[0], true, nil
 }
 
+// OpenQuestions returns what all runs ask now.
+func (s *Store) OpenQuestions(ctx context.Context) ([]Question, error) {
+	return queryDocs[Question](ctx, s.read, "read questions", "SELECT doc FROM run_questions WHERE answered = 0 ORDER BY run, topic")
+}
+
 // Questions returns everything that a run has asked, in the order of asking.
 func (s *Store) Questions(ctx context.Context, run string) ([]Question, error) {
 	return queryDocs[Question](ctx, s.read, "read questions of run "+run, "SELECT doc FROM run_questions WHERE run = ? ORDER BY json_extract(doc, '$.asked'), topic", run)
@@ -156,8 +161,8 @@ func (q Question) Reply() string {
 	return text
 }
 
-// Ways are the commands that answer the question.
-func (q Question) Ways() string {
+// Commands are the commands that answer the question.
+func (q Question) Commands() []string {
 	var ways []string
 	for _, a := range q.Answers {
 		switch a {
@@ -167,5 +172,8 @@ func (q Question) Ways() string {
 			ways = append(ways, "understudy run "+a+" "+q.Run)
 		}
 	}
-	return strings.Join(append(ways, "understudy run cancel "+q.Run), ", or ")
+	return append(ways, "understudy run cancel "+q.Run)
 }
+
+// Ways are the commands that answer the question, in one line.
+func (q Question) Ways() string { return strings.Join(q.Commands(), ", or ") }

@@ -114,27 +114,38 @@ func putRun(ctx context.Context, tx *sql.Tx, r Run, query string) error {
 func (s *Store) ChangeRun(ctx context.Context, id string, change func(*Run) error) (Run, error) {
 	var r Run
 	err := s.tx(ctx, "save run "+id, func(tx *sql.Tx) (err error) {
-		r, err = changeRun(ctx, tx, id, change)
+		r, err = s.changeRun(ctx, tx, id, change)
 		return err
 	})
 	return r, err
 }
 
-func changeRun(ctx context.Context, tx *sql.Tx, id string, change func(*Run) error) (Run, error) {
+func (s *Store) changeRun(ctx context.Context, tx *sql.Tx, id string, change func(*Run) error) (Run, error) {
 	r, err := docTx[Run](ctx, tx, "run", id, "SELECT doc FROM runs WHERE id = ?", id)
 	if err != nil {
 		return r, err
 	}
+	before := r.State
 	if err := change(&r); err != nil {
 		return r, err
 	}
-	return r, putRun(ctx, tx, r, "UPDATE runs SET kind = ?, grp = ?, point = ?, state = ?, requested = ?, started = ?, ended = ?, doc = ? WHERE id = ?")
+	if err := putRun(ctx, tx, r, "UPDATE runs SET kind = ?, grp = ?, point = ?, state = ?, requested = ?, started = ?, ended = ?, doc = ? WHERE id = ?"); err != nil {
+		return r, err
+	}
+	if s.ended == nil || before.Ended() || !r.State.Ended() {
+		return r, nil
+	}
+	p, err := docTx[Protection](ctx, tx, "protection of", r.Group, "SELECT doc FROM protections WHERE grp = ?", r.Group)
+	if err != nil && dr.KindOf(err) != dr.KindNotFound {
+		return r, err
+	}
+	return r, s.tellTx(ctx, tx, s.ended(r, p))
 }
 
 // ChangeRunAndProtection changes a run and the protection of its group in one transaction.
 func (s *Store) ChangeRunAndProtection(ctx context.Context, id string, change func(*Run, *Protection) error) error {
 	return s.tx(ctx, "save run "+id, func(tx *sql.Tx) error {
-		_, err := changeRun(ctx, tx, id, func(r *Run) error {
+		_, err := s.changeRun(ctx, tx, id, func(r *Run) error {
 			_, err := changeProtection(ctx, tx, s.now(), r.Group, func(p *Protection) error { return change(r, p) })
 			return err
 		})

@@ -19,6 +19,7 @@ type GroupStatus struct {
 	KnownGood time.Time       `json:"knownGood,omitzero"` // the vault holds everything up to this instant
 	LastPoint string          `json:"lastPoint,omitempty"`
 	LastError string          `json:"lastError,omitempty"`
+	ErrorKind dr.Kind         `json:"errorKind,omitempty"`
 	Hint      string          `json:"hint,omitempty"`
 	Failures  int             `json:"failures,omitempty"` // in a row
 	NextDue   time.Time       `json:"nextDue,omitzero"`

@@ -21,6 +21,7 @@ import (
 	"github.com/pressly/goose/v3"
 
 	"understudy/internal/dr"
+	"understudy/internal/notify"
 	"understudy/internal/store/sqlite"
 )
 
@@ -35,6 +36,7 @@ type Store struct {
 	now   func() time.Time
 	// process tells requests that are being done from those that were when a process died.
 	process string
+	ended   func(Run, Protection) []notify.Event
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when an event is appended
@@ -43,6 +45,9 @@ type Store struct {
 // Options of a Store.
 type Options struct {
 	Now func() time.Time // the clock; time.Now when nil
+	// Ended says what is to be told of a run that has ended and where that leaves its group. It is called in the
+	// transaction that records the end, and what it returns is queued in it. Nothing is told when nil.
+	Ended func(Run, Protection) []notify.Event
 }
 
 // Open opens or creates the state file and brings its tables up to date. A file written by a newer program is refused.
@@ -63,7 +68,7 @@ func Open(ctx context.Context, path string, o Options) (*Store, error) {
 		write.Close()
 		return nil, err
 	}
-	return &Store{write: write, read: read, now: o.Now, process: rand.Text(), changed: make(chan struct{})}, nil
+	return &Store{write: write, read: read, now: o.Now, ended: o.Ended, process: rand.Text(), changed: make(chan struct{})}, nil
 }
 
 func migrate(ctx context.Context, db *sql.DB) error {

@@ -17,9 +17,10 @@ import (
 
 // Times of problems.
 const (
-	Quiet      = 2 * time.Minute // that a problem must be over before its end is told, when it did not come back lately
-	quietMost  = time.Hour       // the same of one that comes back again and again
-	flapMemory = 6 * time.Hour   // after its end in which a problem that is back counts as having come back
+	Quiet      = 2 * time.Minute  // that a problem must be over before its end is told, when it did not come back lately
+	quietMost  = time.Hour        // the same of one that comes back again and again
+	flapMemory = 6 * time.Hour    // after its end in which a problem that is back counts as having come back
+	settling   = 10 * time.Second // after news in which looks are not believed: they may have read what was before it
 )
 
 // A Condition is something that is looked at, and wrong now unless Unknown or Over say otherwise.
@@ -47,6 +48,7 @@ type Problem struct {
 	Comes  int          `json:"comes,omitempty"` // how often it was back after it was gone
 	Closed time.Time    `json:"closed,omitzero"` // when its end was told
 	Flaps  int          `json:"flaps,omitempty"` // how often it was told anew soon after its end
+	News   time.Time    `json:"news,omitzero"`   // when Tell last opened or ended it
 }
 
 // Open reports whether the problem was told and not its end.
@@ -56,7 +58,9 @@ func (p Problem) Open() bool { return p.Opened != "" && p.Closed.IsZero() }
 type Look struct {
 	At         time.Time // before anything was read
 	Conditions []Condition
-	Repeat     time.Duration // between two messages of a problem that lasts; never when 0
+	// Repeat is the time between two messages of a critical problem that lasts, and a sixth part of that
+	// often any other; never when 0.
+	Repeat time.Duration
 }
 
 // Next returns the problems that a look changes, by key, and what is to be told. A problem that is to be forgotten is zero.
@@ -70,10 +74,13 @@ func Next(known map[string]Problem, l Look) (changed map[string]Problem, events 
 	for _, c := range l.Conditions {
 		key := c.Event.Key
 		p, have := known[key]
-		if seen[key] || have && p.Closed.After(l.At) {
-			continue // it was ended by other news while this look was under way
+		if seen[key] {
+			continue
 		}
 		seen[key] = true
+		if have && !p.News.IsZero() && l.At.Sub(p.News) < settling {
+			continue
+		}
 		switch {
 		case c.Over != "":
 			if p.Open() {
@@ -101,7 +108,7 @@ func Next(known map[string]Problem, l Look) (changed map[string]Problem, events 
 	for _, key := range slices.Sorted(maps.Keys(known)) {
 		p := known[key]
 		switch {
-		case seen[key]:
+		case seen[key], !p.News.IsZero() && l.At.Sub(p.News) < settling:
 		case !p.Closed.IsZero():
 			if l.At.Sub(p.Closed) > flapMemory {
 				changed[key] = Problem{}
@@ -158,7 +165,11 @@ func (p Problem) lasts(l Look, c Condition) (Problem, notify.Event, bool) {
 		p.Comes++
 	}
 	worse := c.Event.Severity.Compare(p.Event.Severity) > 0
-	if !worse && (l.Repeat <= 0 || l.At.Sub(p.Told) < l.Repeat) {
+	every := l.Repeat
+	if p.Event.Severity != notify.Critical {
+		every *= 6
+	}
+	if !worse && (every <= 0 || l.At.Sub(p.Told) < every) {
 		return p, notify.Event{}, false
 	}
 	e := c.Event
@@ -211,8 +222,8 @@ func (p Problem) end(at time.Time, subject string) (Problem, notify.Event) {
 }
 
 // Tell brings news that is no look into what is known of its problem: a failure opens the problem of its key, and a
-// success ends it. It returns the news as it is to be told.
-func (p Problem) Tell(e notify.Event) (Problem, notify.Event) {
+// success ends it. now is when it is recorded, which may be later than the news. It returns the news as it is to be told.
+func (p Problem) Tell(e notify.Event, now time.Time) (Problem, notify.Event) {
 	switch e.Kind {
 	case notify.Failure, notify.Problem:
 		if p.Open() {
@@ -222,20 +233,20 @@ func (p Problem) Tell(e notify.Event) (Problem, notify.Event) {
 			}
 		} else {
 			flaps := 0
-			if !p.Closed.IsZero() && e.Time.Sub(p.Closed) <= flapMemory {
+			if !p.Closed.IsZero() && now.Sub(p.Closed) <= flapMemory {
 				flaps = p.Flaps + 1
 			}
 			p = Problem{Opened: e.ID, Since: e.Time, Flaps: flaps}
 		}
 		p.Times++
-		p.Event, p.End, p.Told, p.Gone = e, e.Source+": it is over", e.Time, time.Time{}
+		p.Event, p.End, p.Told, p.News, p.Gone = e, e.Source+": it is over", now.UTC(), now.UTC(), time.Time{}
 	case notify.Success, notify.Resolved:
 		if p.Open() {
 			e.Ends, e.Since = p.Opened, p.Since
 			if p.Event.Severity.Compare(e.Severity) > 0 {
 				e.Severity = p.Event.Severity
 			}
-			p.Closed = e.Time
+			p.Closed, p.News = now.UTC(), now.UTC()
 		} else if p.Closed.IsZero() {
 			p = Problem{}
 		}

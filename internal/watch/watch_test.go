@@ -44,7 +44,7 @@ func (w world) look(t *testing.T, at time.Duration, list ...Condition) []notify.
 }
 
 func (w world) tell(e notify.Event) notify.Event {
-	p, e := w[e.Key].Tell(e)
+	p, e := w[e.Key].Tell(e, e.Time)
 	if p.Since.IsZero() {
 		delete(w, e.Key)
 	} else {
@@ -167,6 +167,10 @@ func TestTell(t *testing.T) {
 	if e := w.tell(failed); e.Ends != "" || !w[failed.Key].Open() {
 		t.Errorf("%+v", e)
 	}
+	// A look that read what was before the news does not end it.
+	if e := w.look(t, time.Second, Condition{Event: state.Event, Over: "all is well"}); len(e) != 0 || !w[failed.Key].Open() {
+		t.Errorf("ended by a look at the past: %v", e)
+	}
 	if e := w.look(t, 10*time.Second, state); len(e) != 0 {
 		t.Errorf("told twice: %v", e)
 	}
@@ -182,8 +186,8 @@ func TestTell(t *testing.T) {
 	if e := w.tell(done); e.Ends != "run-1" || e.Severity != notify.Critical || w[failed.Key].Open() {
 		t.Errorf("%+v", e)
 	}
-	// A look that began before the success saw the old state.
-	if e := w.look(t, 5*time.Hour-time.Second, state); len(e) != 0 || w[failed.Key].Open() {
+	// A look that read what was before the success opens nothing.
+	if e := w.look(t, 5*time.Hour+time.Second, state); len(e) != 0 || w[failed.Key].Open() {
 		t.Errorf("opened again by a look at the past: %v", e)
 	}
 	done.ID = "run-4"
