@@ -24,13 +24,20 @@ type updates struct {
 	mu   sync.Mutex
 	list []site.Operation
 	err  error
+
+	way   string // that tells although there is an error
+	known []site.Operation
 }
 
-func (u *updates) Operations(context.Context, []site.Operation) (site.Answer, error) {
+func (u *updates) Operations(_ context.Context, known []site.Operation) (site.Answer, error) {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	if u.err != nil {
+	u.known = known
+	switch {
+	case u.err != nil && u.way == "":
 		return site.Answer{}, u.err
+	case u.err != nil:
+		return site.Answer{Way: u.way, Operations: u.list}, u.err
 	}
 	return site.Answer{Way: "API", Operations: u.list}, nil
 }
@@ -112,6 +119,21 @@ func TestMonitor(t *testing.T) {
 		return err == nil && len(list) == 1 && list[0].Attempts > 0 && strings.Contains(list[0].Problem, "502")
 	})
 	u.set("Succeeded", site.OutcomeSucceeded, errors.New("the fabric is down"))
+	if _, err := s.TestMonitor(ctx, "stack"); err == nil || !strings.Contains(err.Error(), "the fabric is down") {
+		t.Errorf("nobody tells anything: %v", err)
+	}
+	u.mu.Lock()
+	u.way = "another way"
+	u.mu.Unlock()
+	if l, err := s.TestMonitor(ctx, "stack"); err != nil || l.Err == nil || l.Answer.Way != "another way" || len(l.Answer.Operations) != 1 {
+		t.Errorf("another way: %+v %v", l, err)
+	}
+	eventually(t, "what another way told", func() bool { return state().State.Way == "another way" })
+	u.mu.Lock()
+	if len(u.known) != 1 || u.known[0].ID != "run/1" {
+		t.Errorf("the site is told of %+v", u.known)
+	}
+	u.mu.Unlock()
 	eventually(t, "the alarm", func() bool { return state().State.Alarm })
 
 	s.end()
