@@ -39,6 +39,7 @@ type Backend interface {
 	WatchBackend
 	ForeseeBackend
 	RequestBackend
+	MetricsBackend
 
 	Ready(ctx context.Context) error
 

@@ -17,6 +17,7 @@ import (
 // ForeseeBackend tells what settings come to.
 type ForeseeBackend interface {
 	VaultUsage(ctx context.Context, name string) (controller.VaultUsage, error)
+	VaultUsages(ctx context.Context) (map[string]controller.VaultUsage, error)
 	Foresee(ctx context.Context, group string, tiers []dr.Tier, at time.Time) ([]controller.Foreseen, []dr.Tier, error)
 	EffectivePolicy(ctx context.Context, name string) (dr.Policy, []string, error)
 }

@@ -14,13 +14,21 @@ import (
 
 	"understudy/internal/controller"
 	"understudy/internal/dr"
+	"understudy/internal/history"
 	"understudy/internal/notify"
 	"understudy/internal/site"
 	"understudy/internal/store"
 )
 
-// metricsRuns is how many of the newest runs are counted.
-const metricsRuns = 10000
+// MetricsBackend tells what is counted.
+type MetricsBackend interface {
+	// CycleTotals is what the cycles of every group did since the controller started.
+	CycleTotals() map[string]history.Sample
+	// RunCounts counts the runs that have ended, of all times.
+	RunCounts(ctx context.Context) ([]store.RunCount, error)
+	// LastRuns are the newest runs of every kind and group that have ended.
+	LastRuns(ctx context.Context) ([]store.Run, error)
+}
 
 func (s *server) metrics(a huma.API) {
 	type text struct {
@@ -29,9 +37,8 @@ func (s *server) metrics(a huma.API) {
 	}
 	o := op(http.MethodGet, "/metrics", "metrics", "health", "What Prometheus reads; give it a token as bearer_token")
 	huma.Register(a, o, func(ctx context.Context, _ *nothing) (*text, error) {
-		r := prometheus.NewPedanticRegistry()
-		c := &scrape{ctx: ctx, backend: s.backend}
-		for _, one := range []prometheus.Collector{c, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
+		r := prometheus.NewRegistry()
+		for _, one := range []prometheus.Collector{&scrape{ctx: ctx, backend: s.backend}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
 			if err := r.Register(one); err != nil {
 				return nil, fail(err)
 			}
@@ -52,21 +59,89 @@ func (s *server) metrics(a huma.API) {
 	})
 }
 
-// scrape tells how things are at the moment that it is asked. What is not known is left out, never zero.
+// A metric is one that the controller tells.
+type metric struct {
+	name, help string
+	kind       prometheus.ValueType
+	labels     []string
+	desc       *prometheus.Desc
+}
+
+// metricList is every metric, in the order of definition.
+var metricList []*metric
+
+func define(kind prometheus.ValueType, name, help string, labels ...string) *metric {
+	m := &metric{name: "understudy_" + name, help: help, kind: kind, labels: labels}
+	m.desc = prometheus.NewDesc(m.name, help, labels, nil)
+	metricList = append(metricList, m)
+	return m
+}
+
+const (
+	gauge   = prometheus.GaugeValue
+	counter = prometheus.CounterValue
+)
+
+// What of a group is not known is left out, never zero.
+var (
+	groupInfo        = define(gauge, "group_info", "Where a group runs and what state it is in; always 1.", "group", "site", "target", "vault", "policy", "state")
+	groupHealth      = define(gauge, "group_health", "1 for the health that a group has, 0 for the others.", "group", "health")
+	groupRPO         = define(gauge, "group_rpo_seconds", "Objective for the age of a group's newest recovery point.", "group")
+	groupRPOMet      = define(gauge, "group_rpo_met", "Whether a group's newest recovery point is young enough.", "group")
+	groupLag         = define(gauge, "group_lag_seconds", "What would be lost if the group's site were lost now.", "group")
+	groupRecoverable = define(gauge, "group_recoverable", "Whether there is something to fail over to.", "group")
+	groupKnownGood   = define(gauge, "group_known_good_timestamp_seconds", "Instant up to which the vault holds everything.", "group")
+	groupFailures    = define(gauge, "group_failures", "Cycles in a row that failed.", "group")
+	groupSplitBrain  = define(gauge, "group_split_brain", "Machines seen running where they must not.", "group")
+	groupWaiting     = define(gauge, "group_waiting", "Whether a run waits for a person.", "group")
+	groupOverdue     = define(gauge, "group_drill_overdue", "Whether a drill is overdue, of groups with a schedule.", "group")
+	groupProven      = define(gauge, "group_proven_timestamp_seconds", "When a recovery of the group was last rehearsed with success.", "group")
+	groupProvenRTO   = define(gauge, "group_proven_rto_seconds", "How long that recovery took.", "group")
+	cycleSeconds     = define(gauge, "group_cycle_seconds", "How long a group's last cycle took.", "group")
+	cyclePaused      = define(gauge, "group_cycle_paused_seconds", "How long machines stood still for a group's last cycle.", "group")
+	cycles           = define(counter, "group_cycles_total", "Cycles since the controller started, by outcome.", "group", "outcome")
+	readBytes        = define(counter, "group_read_bytes_total", "Bytes read from a group's disks since the controller started.", "group")
+	changedBytes     = define(counter, "group_changed_bytes_total", "Bytes of a group's disks that were found changed since the controller started.", "group")
+	storedBytes      = define(counter, "group_stored_bytes_total", "Bytes of a group put into the vault since the controller started.", "group")
+
+	groupsByHealth = define(gauge, "groups", "Groups by health.", "health")
+	vaultBytes     = define(gauge, "vault_bytes", "Bytes that a vault holds, as they were added up last.", "vault")
+	vaultObjects   = define(gauge, "vault_objects", "Objects that a vault holds, as they were counted last.", "vault")
+	vaultFree      = define(gauge, "vault_free_bytes", "Bytes that a vault can still hold, where that is known.", "vault")
+
+	runsActive     = define(gauge, "runs_active", "Runs that have not ended, by kind and state.", "kind", "state")
+	runsEnded      = define(counter, "runs_ended_total", "Runs that have ended, by kind and state.", "kind", "state")
+	runLastSuccess = define(gauge, "run_last_success", "Whether the last run of a kind that ended succeeded.", "kind", "group")
+	runLastTime    = define(gauge, "run_last_timestamp_seconds", "When the last run of a kind ended.", "kind", "group")
+
+	monitorFailures   = define(gauge, "monitor_failures", "Looks in a row at a site that failed.", "monitor", "site")
+	monitorAlarm      = define(gauge, "monitor_alarm", "Whether it was told that a site does not answer.", "monitor", "site")
+	monitorAnswered   = define(gauge, "monitor_answered_timestamp_seconds", "When a site last answered.", "monitor", "site")
+	monitorOperations = define(gauge, "monitor_operations", "Long operations of a site by how they stand.", "monitor", "site", "outcome")
+
+	problemsOpen      = define(gauge, "problems", "Problems that were told and are not over.", "severity")
+	notificationsOpen = define(gauge, "notifications", "Notifications that wait to be sent, or were given up.", "state")
+)
+
+// scrape tells how things are at the moment that it is asked.
 type scrape struct {
 	ctx     context.Context
 	backend Backend
 }
 
-// Describe implements prometheus.Collector: what there is depends on what is protected.
-func (*scrape) Describe(chan<- *prometheus.Desc) {}
+// Describe implements prometheus.Collector.
+func (*scrape) Describe(ch chan<- *prometheus.Desc) {
+	for _, m := range metricList {
+		ch <- m.desc
+	}
+}
 
 // Collect implements prometheus.Collector.
 func (s *scrape) Collect(ch chan<- prometheus.Metric) {
 	p := &page{ch: ch}
-	for what, collect := range map[string]func(*page) error{"groups": s.groups, "runs": s.runs, "monitors": s.monitors, "notifications": s.notifications} {
+	for what, collect := range map[string]func(*page) error{"groups": s.groups, "vaults": s.vaults, "runs": s.runs, "monitors": s.monitors, "notifications": s.notifications} {
 		if err := collect(p); err != nil {
-			ch <- prometheus.NewInvalidMetric(prometheus.NewDesc("understudy_"+what, what, nil, nil), fmt.Errorf("%s: %w", what, err))
+			ch <- prometheus.NewInvalidMetric(groupInfo.desc, fmt.Errorf("%s: %w", what, err))
 		}
 	}
 }
@@ -74,14 +149,8 @@ func (s *scrape) Collect(ch chan<- prometheus.Metric) {
 // page takes metrics.
 type page struct{ ch chan<- prometheus.Metric }
 
-type labels map[string]string
-
-func (p *page) put(kind prometheus.ValueType, name, help string, value float64, l labels) {
-	p.ch <- prometheus.MustNewConstMetric(prometheus.NewDesc("understudy_"+name, help, nil, prometheus.Labels(l)), kind, value)
-}
-
-func (p *page) gauge(name, help string, value float64, l labels) {
-	p.put(prometheus.GaugeValue, name, help, value, l)
+func (p *page) put(m *metric, value float64, labels ...string) {
+	p.ch <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)
 }
 
 func truth(b bool) float64 {
@@ -91,72 +160,100 @@ func truth(b bool) float64 {
 	return 0
 }
 
+func unix(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+
 func (s *scrape) groups(p *page) error {
 	list, err := s.backend.Status(s.ctx, "")
 	if err != nil {
 		return err
 	}
+	totals, healths := s.backend.CycleTotals(), map[dr.Health]int{}
 	for _, st := range list {
-		s.group(p, st)
+		healths[st.Health]++
+		s.group(p, st, totals[st.Group.Name])
+	}
+	for _, h := range dr.Healths() {
+		p.put(groupsByHealth, float64(healths[h]), string(h))
 	}
 	return nil
 }
 
-func (s *scrape) group(p *page, st controller.Status) {
-	l := labels{"group": st.Group.Name}
-	p.gauge("group_info", "Where a group runs and what state it is in; always 1.", 1,
-		labels{"group": st.Group.Name, "site": st.Group.Site, "target": st.Group.Target, "vault": st.Group.Vault, "state": string(st.Protection.State)})
-	p.gauge("group_rpo_seconds", "Objective for the age of a group's newest recovery point.", st.RPO.Seconds(), l)
-	p.gauge("group_recoverable", "Whether there is something to fail over to.", truth(st.Recoverable), l)
+func (s *scrape) group(p *page, st controller.Status, total history.Sample) {
+	g := st.Group
+	p.put(groupInfo, 1, g.Name, g.Site, g.Target, g.Vault, g.Policy, string(st.Protection.State))
+	for _, h := range dr.Healths() {
+		p.put(groupHealth, truth(st.Health == h), g.Name, string(h))
+	}
+	p.put(groupRPO, st.RPO.Seconds(), g.Name)
+	p.put(groupRecoverable, truth(st.Recoverable), g.Name)
 	if st.Recoverable {
-		p.gauge("group_lag_seconds", "What would be lost if the group's site were lost now.", st.Lose.Seconds(), l)
-		p.gauge("group_rpo_met", "Whether a group's newest recovery point is young enough.", truth(st.RPOMet), l)
+		p.put(groupLag, st.Lose.Seconds(), g.Name)
+		p.put(groupRPOMet, truth(st.RPOMet), g.Name)
 	}
 	if !st.KnownGood.IsZero() {
-		p.gauge("group_known_good_timestamp_seconds", "Instant up to which the vault holds everything.", unix(st.KnownGood), l)
+		p.put(groupKnownGood, unix(st.KnownGood), g.Name)
 	}
-	p.gauge("group_spooled", "Captures that wait until the vault can be reached; they are no recovery points yet.", float64(st.Spool.Points), l)
-	p.gauge("group_spooled_bytes", "Their size.", float64(st.Spool.Bytes), l)
-	p.gauge("group_failures", "Cycles in a row that failed.", float64(st.Failures), l)
-	p.gauge("group_split_brain", "Machines seen running where they must not.", float64(len(st.SplitBrain)), l)
-	p.gauge("group_waiting", "Whether a run waits for a person.", truth(st.Waiting != ""), l)
+	p.put(groupFailures, float64(st.Failures), g.Name)
+	p.put(groupSplitBrain, float64(len(st.SplitBrain)), g.Name)
+	p.put(groupWaiting, truth(st.Waiting != ""), g.Name)
+	if st.Drill != nil {
+		p.put(groupOverdue, truth(st.Drill.Overdue > 0), g.Name)
+	}
 	if c := st.LastCycle; c.Kind != "" {
-		p.gauge("group_cycle_seconds", "How long a group's last cycle took.", c.Took.Seconds(), l)
-		p.gauge("group_cycle_paused_seconds", "How long machines stood still for a group's last cycle.", c.Paused.Seconds(), l)
-		p.gauge("group_cycle_read_bytes", "What a group's last cycle read.", float64(c.Read), l)
-		p.gauge("group_cycle_changed_bytes", "What a group's last cycle found changed.", float64(c.Changed), l)
-		p.gauge("group_cycle_stored_bytes", "What a group's last cycle put into the vault.", float64(c.Stored), l)
+		p.put(cycleSeconds, c.Took.Seconds(), g.Name)
+		p.put(cyclePaused, c.Paused.Seconds(), g.Name)
 	}
 	if proven := st.Protection.ProvenAt; !proven.IsZero() {
-		p.gauge("group_proven_timestamp_seconds", "When a recovery of the group was last rehearsed with success.", unix(proven), l)
-		p.gauge("group_proven_rto_seconds", "How long that recovery took.", time.Duration(st.Protection.ProvenRTO).Seconds(), l)
+		p.put(groupProven, unix(proven), g.Name)
+		p.put(groupProvenRTO, st.Protection.ProvenRTO.Seconds(), g.Name)
 	}
+	p.put(cycles, float64(total.Cycles-total.Failures), g.Name, "succeeded")
+	p.put(cycles, float64(total.Failures), g.Name, "failed")
+	p.put(readBytes, float64(total.Read), g.Name)
+	p.put(changedBytes, float64(total.Changed), g.Name)
+	p.put(storedBytes, float64(total.Stored), g.Name)
 }
 
-func unix(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
+func (s *scrape) vaults(p *page) error {
+	list, err := s.backend.VaultUsages(s.ctx)
+	for name, u := range list {
+		if u.At.IsZero() {
+			continue
+		}
+		p.put(vaultBytes, float64(u.Bytes), name)
+		p.put(vaultObjects, float64(u.Objects), name)
+		if u.Free >= 0 {
+			p.put(vaultFree, float64(u.Free), name)
+		}
+	}
+	return err
+}
 
 func (s *scrape) runs(p *page) error {
-	list, err := s.backend.Runs(s.ctx, store.RunFilter{Limit: metricsRuns})
+	ended, err := s.backend.RunCounts(s.ctx)
+	if err != nil {
+		return err
+	}
+	for _, c := range ended {
+		p.put(runsEnded, float64(c.Count), c.Kind, string(c.State))
+	}
+	active, err := s.backend.Runs(s.ctx, store.RunFilter{Active: true, Limit: listMost})
 	if err != nil {
 		return err
 	}
 	count := map[[2]string]int{}
-	newest := map[[2]string]store.Run{}
-	for _, r := range list { // the newest first
+	for _, r := range active {
 		count[[2]string{r.Kind, string(r.State)}]++
-		if key := [2]string{r.Kind, r.Group}; r.State.Ended() && newest[key].ID == "" {
-			newest[key] = r
-		}
 	}
 	for key, n := range count {
-		p.gauge("runs", "Runs by kind and state, of those that are remembered.", float64(n), labels{"kind": key[0], "state": key[1]})
+		p.put(runsActive, float64(n), key[0], key[1])
 	}
-	for key, r := range newest {
-		l := labels{"kind": key[0], "group": key[1]}
-		p.gauge("run_last_success", "Whether the last run of a kind that ended succeeded.", truth(r.State == store.RunSucceeded), l)
-		p.gauge("run_last_timestamp_seconds", "When the last run of a kind ended.", unix(r.Ended), l)
+	last, err := s.backend.LastRuns(s.ctx)
+	for _, r := range last {
+		p.put(runLastSuccess, truth(r.State == store.RunSucceeded), r.Kind, r.Group)
+		p.put(runLastTime, unix(r.Ended), r.Kind, r.Group)
 	}
-	return nil
+	return err
 }
 
 func (s *scrape) monitors(p *page) error {
@@ -165,11 +262,10 @@ func (s *scrape) monitors(p *page) error {
 		return err
 	}
 	for _, m := range list {
-		l := labels{"monitor": m.Name, "site": m.Site}
-		p.gauge("monitor_failures", "Looks in a row at a site that failed.", float64(m.State.Failures), l)
-		p.gauge("monitor_alarm", "Whether it was told that a site does not answer.", truth(m.State.Alarm), l)
+		p.put(monitorFailures, float64(m.State.Failures), m.Name, m.Site)
+		p.put(monitorAlarm, truth(m.State.Alarm), m.Name, m.Site)
 		if !m.State.Looked.IsZero() {
-			p.gauge("monitor_answered_timestamp_seconds", "When a site last answered.", unix(m.State.Looked), l)
+			p.put(monitorAnswered, unix(m.State.Looked), m.Name, m.Site)
 		}
 		count := map[site.Outcome]int{site.OutcomeRunning: 0, site.OutcomeFailed: 0, site.OutcomeAttention: 0, site.OutcomeSucceeded: 0, site.OutcomeWaiting: 0}
 		for _, o := range m.State.Operations {
@@ -178,7 +274,7 @@ func (s *scrape) monitors(p *page) error {
 			}
 		}
 		for outcome, n := range count {
-			p.gauge("monitor_operations", "Long operations of a site by how they stand.", float64(n), labels{"monitor": m.Name, "site": m.Site, "outcome": string(outcome)})
+			p.put(monitorOperations, float64(n), m.Name, m.Site, string(outcome))
 		}
 	}
 	return nil
@@ -197,14 +293,14 @@ func (s *scrape) notifications(p *page) error {
 		worst[v.Event.Severity]++
 	}
 	for severity, n := range worst {
-		p.gauge("problems", "Problems that were told and are not over.", float64(n), labels{"severity": string(severity)})
+		p.put(problemsOpen, float64(n), string(severity))
 	}
 	for _, state := range []string{store.NotificationWaiting, store.NotificationDead} {
 		list, err := s.backend.Notifications(s.ctx, store.NotificationFilter{State: state, Limit: notificationsMost})
 		if err != nil && dr.KindOf(err) != dr.KindNotFound {
 			return err
 		}
-		p.gauge("notifications", "Notifications that wait to be sent, or were given up.", float64(len(list)), labels{"state": state})
+		p.put(notificationsOpen, float64(len(list)), state)
 	}
 	return nil
 }

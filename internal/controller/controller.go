@@ -77,6 +77,8 @@ type Controller struct {
 	lost       chan error
 	dirty      dirtyStatus
 	feed       feed
+	recordsMu  sync.Mutex
+	records    *records // of all groups, as read last
 	machines   inventory
 	usages     usages
 	closing    context.Context // ends when Close begins

@@ -143,7 +143,7 @@ func (c *Controller) Drill(ctx context.Context, group string) (Drill, error) {
 
 // Drills tells how every group stands with its rehearsals.
 func (c *Controller) Drills(ctx context.Context) ([]Drill, error) {
-	r, err := c.read(ctx, "")
+	r, err := c.known(ctx, "")
 	if err != nil {
 		return nil, err
 	}

@@ -55,7 +55,7 @@ type Status struct {
 // Status returns the status of one group, or of all by name when name is empty. What it costs to read does not grow with
 // the number of groups but for their rows.
 func (c *Controller) Status(ctx context.Context, name string) ([]Status, error) {
-	r, err := c.read(ctx, name)
+	r, err := c.known(ctx, name)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +70,9 @@ func (c *Controller) Status(ctx context.Context, name string) ([]Status, error) 
 	return list, nil
 }
 
-// records are what is stored of groups, by group.
+// records are what is stored of groups, by group. They are not changed once they are read.
 type records struct {
+	generation  uint64
 	groups      []dr.Group
 	rpo         map[string]time.Duration // by policy
 	saved       map[string]store.GroupStatus
@@ -81,6 +82,26 @@ type records struct {
 	schedules   map[string]store.DrillSchedule
 	drills      map[string]store.Run // the newest drill
 	failovers   map[string]store.Run // by ID: those that the states are about
+}
+
+// known is what is stored of one group, or of all. All that is stored is read anew only when something was written: what
+// replication saves of itself every moment is known better by the scheduler, but for what was before the start.
+func (c *Controller) known(ctx context.Context, name string) (*records, error) {
+	if name != "" {
+		return c.read(ctx, name)
+	}
+	c.recordsMu.Lock()
+	defer c.recordsMu.Unlock()
+	generation := c.store.Generation()
+	if c.records != nil && c.records.generation == generation {
+		return c.records, nil
+	}
+	r, err := c.read(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	r.generation, c.records = generation, r
+	return r, nil
 }
 
 // read reads what is stored of one group, or of all.

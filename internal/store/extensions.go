@@ -47,7 +47,7 @@ func (s *Store) PutInventories(ctx context.Context, list []Inventory) error {
 	if len(list) == 0 {
 		return nil
 	}
-	return s.tx(ctx, "save extension inventories", func(tx *sql.Tx) error {
+	return s.quietly(ctx, "save extension inventories", func(tx *sql.Tx) error {
 		for _, v := range list {
 			if _, err := tx.ExecContext(ctx, `INSERT INTO extension_inventories(site, machine, observed, doc) VALUES(?, ?, ?, ?)
 				ON CONFLICT(site, machine) DO UPDATE SET observed = excluded.observed, doc = excluded.doc`,

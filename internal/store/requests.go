@@ -104,3 +104,15 @@ func (s *Store) RunCounts(ctx context.Context) ([]RunCount, error) {
 	return queryRows(ctx, s.read, "count runs", func(r *sql.Rows) (c RunCount, err error) { return c, r.Scan(&c.Kind, &c.State, &c.Count) },
 		"SELECT kind, state, count FROM run_counts ORDER BY kind, state")
 }
+
+// LastRuns returns the newest runs of every kind and group that have ended, with their kind, group, state and end only.
+func (s *Store) LastRuns(ctx context.Context) ([]Run, error) {
+	return queryRows(ctx, s.read, "read last runs", func(r *sql.Rows) (v Run, err error) {
+		var ended int64
+		err = r.Scan(&v.ID, &v.Kind, &v.Group, &v.State, &ended)
+		v.Ended = instant(ended)
+		return v, err
+	}, `SELECT id, kind, grp, state, ended FROM (
+		SELECT id, kind, grp, state, ended, row_number() OVER (PARTITION BY kind, grp ORDER BY requested DESC, id DESC) AS place FROM runs WHERE ended <> 0
+	) WHERE place = 1 ORDER BY kind, grp`)
+}

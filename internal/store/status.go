@@ -32,7 +32,7 @@ func (s *Store) PutStatuses(ctx context.Context, list []GroupStatus) error {
 	if len(list) == 0 {
 		return nil
 	}
-	return s.tx(ctx, "save status", func(tx *sql.Tx) error {
+	return s.quietly(ctx, "save status", func(tx *sql.Tx) error {
 		put, err := tx.PrepareContext(ctx, `INSERT INTO group_status(grp, next_due, doc) SELECT ?1, ?2, ?3 WHERE EXISTS (SELECT 1 FROM groups WHERE name = ?1)
 			ON CONFLICT(grp) DO UPDATE SET next_due = excluded.next_due, doc = excluded.doc`)
 		if err != nil {

@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/pressly/goose/v3"
@@ -37,6 +38,8 @@ type Store struct {
 	// process tells requests that are being done from those that were when a process died.
 	process string
 	ended   func(Run, Protection) []notify.Event
+
+	generation atomic.Uint64
 
 	mu      sync.Mutex
 	changed chan struct{} // closed and replaced when an event is appended
@@ -97,8 +100,19 @@ func migrate(ctx context.Context, db *sql.DB) error {
 // Close closes the file.
 func (s *Store) Close() error { return errors.Join(s.read.Close(), s.write.Close()) }
 
+// Generation changes with every write that has returned, but for what is observed all the time (PutStatuses,
+// PutInventories). What was read
+// after a generation was, is as it is while the generation stays.
+func (s *Store) Generation() uint64 { return s.generation.Load() }
+
 // tx runs fn in one write transaction.
 func (s *Store) tx(ctx context.Context, what string, fn func(*sql.Tx) error) error {
+	defer s.generation.Add(1)
+	return s.quietly(ctx, what, fn)
+}
+
+// quietly is tx that leaves the generation as it is.
+func (s *Store) quietly(ctx context.Context, what string, fn func(*sql.Tx) error) error {
 	tx, err := s.write.BeginTx(ctx, nil)
 	if err != nil {
 		return sqlite.Explain(fmt.Errorf("%s: %w", what, err))
@@ -114,6 +128,7 @@ func (s *Store) tx(ctx context.Context, what string, fn func(*sql.Tx) error) err
 }
 
 func (s *Store) exec(ctx context.Context, what, query string, args ...any) (rows int64, err error) {
+	defer s.generation.Add(1)
 	r, err := s.write.ExecContext(ctx, query, args...)
 	if err != nil {
 		return 0, sqlite.Explain(fmt.Errorf("%s: %w", what, err))

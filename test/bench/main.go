@@ -53,6 +53,7 @@ var measures = []struct {
 	{"azure-pages", azurePages},
 	{"azure-cycle", azureCycle},
 	{"azure-inventory", azureInventory},
+	{"api", apiLatency},
 }
 
 func main() {

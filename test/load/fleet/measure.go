@@ -1,0 +1,142 @@
+package fleet
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"understudy/internal/api"
+	"understudy/internal/api/client"
+	"understudy/internal/controller"
+)
+
+// A Server is the API of a fleet, while it replicates.
+type Server struct {
+	URL, Token string
+	stop       func() error
+}
+
+// Serve replicates and answers at an address until Close.
+func Serve(ctx context.Context, o Options, listen string) (*Server, error) {
+	c, err := Open(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	token, err := os.ReadFile(filepath.Join(o.Dir, controller.TokenFile))
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	listener, err := net.Listen("tcp", listen)
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	handler, _ := api.New(c, api.Options{Version: "fleet", Logger: o.Logger})
+	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
+	ctx, cancel := context.WithCancel(ctx)
+	var running sync.WaitGroup
+	var served error
+	running.Go(func() { served = c.Serve(ctx) })
+	running.Go(func() { _ = server.Serve(listener) }) // it ends with Close below
+	return &Server{URL: "http://" + listener.Addr().String(), Token: strings.TrimSpace(string(token)), stop: func() error {
+		cancel()
+		err := server.Close()
+		running.Wait()
+		return errors.Join(err, served, c.Close())
+	}}, nil
+}
+
+// Close ends everything.
+func (s *Server) Close() error { return s.stop() }
+
+// Settle waits until every group has a recovery point of this process, so that what is measured is everyday life.
+func (s *Server) Settle(ctx context.Context) error {
+	api := client.New(s.URL, s.Token)
+	for {
+		o, err := api.Overview(ctx)
+		if err != nil {
+			return err
+		}
+		list, err := api.Statuses(ctx, client.Query{"replicating": "current"})
+		if err != nil {
+			return err
+		}
+		done := 0
+		for _, v := range list {
+			if v.LastCycle != nil {
+				done++
+			}
+		}
+		if done >= o.Replication.Current && o.Replication.Seeding+o.Replication.Late == 0 {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(time.Second):
+		}
+	}
+}
+
+// A Call is a request that is measured, and how long it may take at the 95th percentile.
+type Call struct {
+	Name  string
+	Path  string
+	Limit time.Duration
+}
+
+// Calls are what the pages of the console ask for.
+func Calls() []Call {
+	const page = 200 * time.Millisecond
+	return []Call{
+		{"overview", "/v1/overview", 500 * time.Millisecond},
+		{"first page by lag", "/v1/status?sort=lag&limit=100", 500 * time.Millisecond},
+		{"search", "/v1/status?q=app-0123&limit=100", 500 * time.Millisecond},
+		{"one group", "/v1/groups/app-00042/status", page},
+		{"machines, first page", "/v1/machines?limit=100", time.Second},
+		{"history of a day", "/v1/groups/app-00042/history", page},
+		{"runs", "/v1/runs?limit=100", page},
+		{"events", "/v1/events?limit=100", page},
+		{"metrics", "/metrics", time.Second},
+	}
+}
+
+// Measure asks n times, one after the other, and returns the 95th percentile and the size of the answer.
+func (s *Server) Measure(ctx context.Context, path string, n int) (p95 time.Duration, size int, err error) {
+	took := make([]time.Duration, n)
+	for i := range took {
+		began := time.Now()
+		if size, err = s.ask(ctx, path); err != nil {
+			return 0, 0, err
+		}
+		took[i] = time.Since(began)
+	}
+	slices.Sort(took)
+	return took[(n*95+99)/100-1], size, nil
+}
+
+func (s *Server) ask(ctx context.Context, path string) (int, error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, s.URL+path, nil)
+	if err != nil {
+		return 0, err
+	}
+	req.Header.Set("Authorization", "Bearer "+s.Token)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, err
+	}
+	defer resp.Body.Close()
+	data, err := io.ReadAll(resp.Body)
+	if err == nil && resp.StatusCode != http.StatusOK {
+		err = fmt.Errorf("%s: %s: %s", path, resp.Status, data)
+	}
+	return len(data), err
+}
