@@ -66,7 +66,7 @@ run: go
 
 test: go
 	@sh scripts/setup-debian.sh test
-	@$(MAKE) --no-print-directory guest tools
+	@$(MAKE) --no-print-directory guest tools web
 	$(GO) vet ./...
 	@UNDERSTUDY_TEST_ALL=1 $(GO) run ./test/summary \
 		-- $(GO) test -json -race -p 2 -timeout 15m $$($(GO) list ./... | grep -Ev '$(WITHOUT_RACE)') \

@@ -14,7 +14,7 @@ export function launch() {
 }
 
 /** A tab, whose console's errors are gathered in `faults`. */
-export async function open(browser, { url, width = 1280, height = 900, dark = false, language = 'en', headers } = {}) {
+export async function open(browser, { url, width = 1280, height = 900, dark = false, language = 'en', storageState } = {}) {
   const context = await browser.newContext({
     baseURL: url,
     viewport: { width, height },
@@ -22,7 +22,7 @@ export async function open(browser, { url, width = 1280, height = 900, dark = fa
     locale: { en: 'en-GB', ja: 'ja-JP', fr: 'fr-FR' }[language],
     timezoneId: 'Europe/Paris',
     reducedMotion: 'reduce',
-    extraHTTPHeaders: headers,
+    storageState,
   });
   const page = await context.newPage();
   const faults = [];

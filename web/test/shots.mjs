@@ -26,7 +26,7 @@ try {
         await page.waitForSelector(p.see, { timeout: 60_000 });
         await p.then?.(page);
         await page.waitForLoadState('load');
-        await page.screenshot({ path: `${screens}${p.name}-${look.as}${language === 'en' ? '' : `-${language}`}.png`, fullPage: true });
+        await page.screenshot({ path: `${screens}${p.name}-${look.as}${language === 'en' ? '' : `-${language}`}.png`, fullPage: true, clip: { x: 0, y: 0, width: look.width ?? 1280, height: Math.min(2400, await page.evaluate(() => document.documentElement.scrollHeight)) } });
         const found = [...faults.filter((f) => !f.includes('/v1/events/stream')), ...(await violations(page))];
         if (await overflows(page)) found.push('wider than the window');
         for (const f of found) console.log(`${p.name} ${look.as}: ${f}`);

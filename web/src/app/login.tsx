@@ -42,7 +42,7 @@ export function Login() {
   return (
     <Center mih="100vh" p="md">
       <Stack w="100%" maw={400} gap="lg">
-        <Group justify="space-between">
+        <Group component="header" justify="space-between">
           <Group gap="sm">
             <img src="/favicon.svg" alt="" width={36} height={36} />
             <Text fw={680} fz="xl">

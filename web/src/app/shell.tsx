@@ -104,7 +104,7 @@ function Running() {
           color={waiting ? '#a84300' : list.length ? 'curtain' : 'gray'}
           size="compact-sm"
           leftSection={<IconActivity size={16} />}
-          aria-label={waiting ? w.waiting(waiting) : w.running(list.length)}
+          aria-label={`${waiting ? w.waiting(waiting) : w.running(list.length)} (${waiting || list.length})`}
           title={waiting ? w.waiting(waiting) : w.running(list.length)}
           px={8}
           h={32}

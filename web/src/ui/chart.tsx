@@ -16,6 +16,8 @@ export interface ChartProps {
   /** Seconds since 1970. */
   times: number[];
   series: Series[];
+  /** From when to when the chart goes, in seconds since 1970. */
+  span: [number, number];
   format: (n: number) => string;
   height?: number;
   /** Called when the reader drags over a span, in seconds since 1970. */

@@ -27,6 +27,7 @@ export function formatter(language: Language) {
   const percent = new Intl.NumberFormat(locale, { style: 'percent', maximumFractionDigits: 1 });
   const dateTime = new Intl.DateTimeFormat(locale, { dateStyle: 'medium', timeStyle: 'medium' });
   const time = new Intl.DateTimeFormat(locale, { timeStyle: 'medium' });
+  const clock = new Intl.DateTimeFormat(locale, { timeStyle: 'short' });
   const date = new Intl.DateTimeFormat(locale, { dateStyle: 'medium' });
   const relative = new Intl.RelativeTimeFormat(locale, { numeric: 'auto' });
   const u = units[language];
@@ -79,6 +80,8 @@ export function formatter(language: Language) {
       const t = new Date(at);
       return t.toDateString() === new Date().toDateString() ? time.format(t) : dateTime.format(t);
     },
+    /** Hours and minutes. */
+    clock: (at: Date | string | number) => clock.format(new Date(at)),
     time: (at: Date | string | number) => time.format(new Date(at)),
     date: (at: Date | string | number) => date.format(new Date(at)),
   };

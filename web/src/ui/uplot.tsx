@@ -8,7 +8,7 @@ import { variety } from './format';
 
 const color = (token: string) => getComputedStyle(document.documentElement).getPropertyValue(token).trim();
 
-export default function Drawn({ label, times, series, format, height = 220, onZoom }: ChartProps) {
+export default function Drawn({ label, times, series, span, format, height = 220, onZoom }: ChartProps) {
   const box = useRef<HTMLDivElement>(null);
   const scheme = useComputedColorScheme('light');
   const { language } = useLanguage();
@@ -21,6 +21,8 @@ export default function Drawn({ label, times, series, format, height = 220, onZo
   const data = [times, ...series.map((s) => s.values)] as UPlot.AlignedData;
   const latest = useRef(data);
   latest.current = data;
+  const reach = useRef(span);
+  reach.current = span;
 
   useEffect(() => {
     const element = box.current;
@@ -35,7 +37,7 @@ export default function Drawn({ label, times, series, format, height = 220, onZo
         width: element.clientWidth,
         height,
         cursor: { drag: { x: true, y: false, setScale: false }, points: { size: 7 } },
-        scales: { y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.1 : 1] } },
+        scales: { x: { range: () => reach.current }, y: { range: (_u, _min, max) => [0, max > 0 ? max * 1.1 : 1] } },
         axes: [
           {
             ...axis,
@@ -58,7 +60,8 @@ export default function Drawn({ label, times, series, format, height = 220, onZo
             width: s.dashed ? 1.5 : 2,
             dash: s.dashed ? [6, 5] : undefined,
             fill: s.fill ? `color-mix(in srgb, ${color(s.color)} 12%, transparent)` : undefined,
-            points: { show: false },
+            // A sample between two holes makes no line.
+            points: { show: latest.current[0].length < 3, size: 6 },
             value: (_u: UPlot, v: number | null) => (v === null ? '–' : written.current(v)),
           })),
         ],

@@ -29,7 +29,8 @@ export function History({ name, rpo }: { name: string; rpo: number }) {
     if (!h) return undefined;
     const step = (Date.parse(h.to) - Date.parse(h.from)) / 1000 / buckets;
     const hole = Math.max(3 * step, 3 * rpo, 30);
-    const out = { times: [] as number[], lag: [] as (number | null)[], changed: [] as (number | null)[], stored: [] as (number | null)[] };
+    const span: [number, number] = [Date.parse(h.from) / 1000, Date.parse(h.to) / 1000];
+    const out = { span, times: [] as number[], lag: [] as (number | null)[], changed: [] as (number | null)[], stored: [] as (number | null)[] };
     for (const s of h.samples) {
       const t = Date.parse(s.time) / 1000;
       const last = out.times.at(-1);
@@ -78,6 +79,7 @@ export function History({ name, rpo }: { name: string; rpo: number }) {
               <Chart
                 label={`${w.lag}: ${w.lagAside}`}
                 times={d.times}
+                span={d.span}
                 series={[
                   { label: w.lag, values: d.lag, color: '--busy-fill', fill: true },
                   { label: w.rpo, values: d.times.map(() => rpo), color: '--bad-fill', dashed: true },
@@ -99,6 +101,7 @@ export function History({ name, rpo }: { name: string; rpo: number }) {
               <Chart
                 label={w.rates}
                 times={d.times}
+                span={d.span}
                 series={[
                   { label: w.changed, values: d.changed, color: '--warn-fill' },
                   { label: w.stored, values: d.stored, color: '--good-fill', fill: true },

@@ -195,7 +195,8 @@ function Answer({ s, at }: { s: Schemas['Status']; at: number }) {
   const w = useMessages(words);
   const f = useFormat();
   // A point that the guests' applications agreed to; there may be none.
-  const app = useGet('/v1/groups/{name}/points/{point}', { path: { name: s.group, point: 'latest-application' } });
+  const app = useGet('/v1/groups/{name}/points', { path: { name: s.group }, query: { consistency: 'application' } });
+  const newest = app.data?.at(-1);
   const part = (title: string, big: React.ReactNode, text: React.ReactNode) => (
     <div>
       <Text size="sm" className="dim">
@@ -219,7 +220,7 @@ function Answer({ s, at }: { s: Schemas['Status']; at: number }) {
           </span>,
           s.liveSince ? w.liveSince(f.duration((Date.now() - Date.parse(s.liveSince)) / 1000)) : w.objective(f.duration(s.rpoSeconds)),
         )}
-        {part(w.appPoint, app.data ? f.time(app.data.time).replace(/:\d\d(?=\D*$)/, '') : '–', app.data ? <Time at={app.data.time} /> : w.noAppPoint)}
+        {part(w.appPoint, newest ? f.clock(newest.time) : '–', newest ? <Time at={newest.time} /> : w.noAppPoint)}
         {part(
           w.proven,
           s.provenAt ? <Time at={s.provenAt} ago /> : '–',

@@ -3,7 +3,7 @@ import { messages } from '../../i18n/i18n';
 export const groups = messages({
   en: {
     title: 'Groups', group: 'Group', lose: 'Lose now', objective: 'Objective', where: 'From → to', search: 'Search by name', site: 'Site', any: 'any',
-    found: (n: string) => `${n} groups`, sort: 'Order', byName: 'Name', byLag: 'Most lost first', byHealth: 'Worst first', clear: 'Show all', protect: 'Protect machines',
+    found: (n: string) => (n === '1' ? '1 group' : `${n} groups`), sort: 'Order', byName: 'Name', byLag: 'Most lost first', byHealth: 'Worst first', clear: 'Show all', protect: 'Protect machines',
     noneTitle: 'No group fits', noneText: 'Change the search or the filters.',
     emptyTitle: 'Nothing is protected yet', emptyText: 'A group is a set of machines that are captured at one instant and failed over together. Protect one to see it here.',
   },
@@ -15,7 +15,7 @@ export const groups = messages({
   },
   fr: {
     title: 'Groupes', group: 'Groupe', lose: 'Perte actuelle', objective: 'Objectif', where: 'De → vers', search: 'Chercher par nom', site: 'Site', any: 'tous',
-    found: (n) => `${n} groupes`, sort: 'Ordre', byName: 'Nom', byLag: 'Plus grande perte d’abord', byHealth: 'Pire d’abord', clear: 'Tout afficher', protect: 'Protéger des machines',
+    found: (n) => (n === '1' ? '1 groupe' : `${n} groupes`), sort: 'Ordre', byName: 'Nom', byLag: 'Plus grande perte d’abord', byHealth: 'Pire d’abord', clear: 'Tout afficher', protect: 'Protéger des machines',
     noneTitle: 'Aucun groupe ne correspond', noneText: 'Changez la recherche ou les filtres.',
     emptyTitle: 'Rien n’est encore protégé', emptyText: 'Un groupe est un ensemble de machines capturées au même instant et basculées ensemble. Protégez-en un pour le voir ici.',
   },

@@ -86,7 +86,9 @@ function Verdict({ o }: { o: View }) {
   const w = useMessages(overview);
   const { reachable } = useConnection();
   const bad = o.health.critical + o.health.warning + o.health.unknown;
-  const tone: Tone = !reachable ? 'idle' : o.health.critical || o.splitBrains.length ? 'bad' : bad || o.waitingRuns.length ? 'warn' : 'good';
+  // Replicating well is not being safe: that takes a proof.
+  const unproven = o.groups - o.recoverability.proven;
+  const tone: Tone = !reachable ? 'idle' : o.health.critical || o.splitBrains.length ? 'bad' : bad || unproven || o.waitingRuns.length ? 'warn' : 'good';
   const Icon = { idle: IconHelpCircleFilled, busy: IconHelpCircleFilled, bad: IconCircleXFilled, warn: IconAlertTriangleFilled, good: IconShieldCheckFilled }[tone];
   return (
     <section className="sheet" aria-live="polite">
@@ -94,7 +96,7 @@ function Verdict({ o }: { o: View }) {
         <Icon size={44} className={tone} aria-hidden style={{ flex: 'none' }} />
         <div className="grow">
           <Text fw={680} fz={{ base: 'lg', sm: 'xl' }} lh={1.25}>
-            {!reachable ? w.unknown : bad ? w.attention(bad, o.groups) : w.safe(o.groups)}
+            {!reachable ? w.unknown : bad ? w.attention(bad, o.groups) : unproven ? w.unproven(unproven, o.groups) : w.safe(o.groups)}
           </Text>
           <Text size="sm" className="dim">
             {reachable ? (
@@ -203,7 +205,8 @@ function Worst({ o }: { o: View }) {
   const w = useMessages(overview);
   const f = useFormat();
   const { reachable } = useConnection();
-  const most = Math.max(1, ...o.worstLag.map((l) => Math.log1p(l.loseSeconds)));
+  // Against its own objective; four times that and more fill the bar.
+  const share = (l: View['worstLag'][number]) => Math.min(1, l.loseSeconds / Math.max(1, l.rpoSeconds) / 4);
   return (
     <Section title={w.worst} aside={<Link to="/groups?sort=lag" fz="sm">{w.allGroups}</Link>}>
       <Text size="xs" className="dim" mb="xs">
@@ -223,7 +226,7 @@ function Worst({ o }: { o: View }) {
                 </Text>
               </Group>
               <div className="bar" aria-hidden style={{ height: 4, marginTop: 3 }}>
-                <span className={`bg-${tone}`} style={{ width: `${Math.max(1, (Math.log1p(l.loseSeconds) / most) * 100)}%` }} />
+                <span className={`bg-${tone}`} style={{ width: `${Math.max(1, share(l) * 100)}%` }} />
               </div>
             </a>
           );

@@ -74,7 +74,7 @@ export function Chosen({ group, target, vault, point: p, proven, newest }: Props
           <Group gap={6}>
             <Fact tone={p.kind === 'application' ? 'good' : p.kind === 'filesystem' ? 'busy' : 'idle'}>{w[p.kind as 'crash'] ?? p.kind}</Fact>
             {proven && <Fact tone="good">{w.provenMark}</Fact>}
-            {newest && <Fact tone="busy">{w.latest}</Fact>}
+            {newest && <Fact tone="idle">{w.latest}</Fact>}
           </Group>
           <dl className="pairs">
             <dt>{w.lose}</dt>

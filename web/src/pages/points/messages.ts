@@ -2,7 +2,7 @@ import { messages } from '../../i18n/i18n';
 
 export const points = messages({
   en: {
-    groups: 'Groups', title: 'Recovery points', count: (n: string) => `${n} points`, timeline: 'Timeline of recovery points. The arrow keys go from point to point.', now: 'now',
+    groups: 'Groups', title: 'Recovery points', count: (n: string) => (n === '1' ? '1 point' : `${n} points`), timeline: 'Timeline of recovery points. The arrow keys go from point to point.', now: 'now',
     application: 'Application consistent', filesystem: 'File-system consistent', crash: 'Crash consistent', named: 'Named: kept until unnamed', provenMark: 'Proven to boot', base: 'Base',
     only: 'Show', all: 'All', atLeastFs: 'File-system consistent', atLeastApp: 'Application consistent', onlyNamed: 'Named', time: 'Instant', kind: 'Kind', names: 'Names', stored: 'Stored', changed: 'Changed',
     selected: 'Chosen point', lose: 'A failover to it loses', test: 'Test failover from here', failover: 'Fail over to here', name: 'Name it', nameTitle: 'Name the recovery point', nameLabel: 'Name',
@@ -24,7 +24,7 @@ export const points = messages({
     size: '全ディスクの容量', latest: '最新', choose: (t) => `${t} のポイントを選択`,
   },
   fr: {
-    groups: 'Groupes', title: 'Points de reprise', count: (n) => `${n} points`, timeline: 'Chronologie des points de reprise. Les flèches vont de point en point.', now: 'maintenant',
+    groups: 'Groupes', title: 'Points de reprise', count: (n) => (n === '1' ? '1 point' : `${n} points`), timeline: 'Chronologie des points de reprise. Les flèches vont de point en point.', now: 'maintenant',
     application: 'Cohérent pour les applications', filesystem: 'Cohérent pour les fichiers', crash: 'Cohérent après panne', named: 'Nommé : gardé jusqu’au retrait du nom', provenMark: 'Démarrage prouvé', base: 'Base',
     only: 'Afficher', all: 'Tous', atLeastFs: 'Cohérents pour les fichiers', atLeastApp: 'Cohérents pour les applications', onlyNamed: 'Nommés', time: 'Instant', kind: 'Genre', names: 'Noms', stored: 'Stocké', changed: 'Modifié',
     selected: 'Point choisi', lose: 'Y basculer fait perdre', test: 'Basculement d’essai d’ici', failover: 'Basculer à ce point', name: 'Le nommer', nameTitle: 'Nommer le point de reprise', nameLabel: 'Nom',

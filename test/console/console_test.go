@@ -1,0 +1,100 @@
+// Package console drives the web console in a browser, on a real controller.
+package console
+
+import (
+	"bytes"
+	"crypto/rand"
+	"errors"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"understudy/test/need"
+)
+
+// repository is the folder of go.mod, from here.
+const repository = "../.."
+
+// TestConsole makes the first administrator and goes through the pages as a person would: web/test/real.mjs has what is done
+// and asserted. The groups are disk image files, so that no guest is booted.
+func TestConsole(t *testing.T) {
+	need.Tool(t, "node", "chromium", "qemu-img", "qemu-nbd")
+	for _, built := range []string{"web/dist/index.html", "web/node_modules/playwright-core/package.json"} {
+		if _, err := os.Stat(filepath.Join(repository, built)); err != nil {
+			need.Missing(t, "the console is not built: run `make web`")
+		}
+	}
+	dir := t.TempDir()
+	program, data := filepath.Join(dir, "understudy"), filepath.Join(dir, "data")
+	run(t, nil, "go", "build", "-o", program, "understudy/cmd/understudy")
+	disk := make([]byte, 2<<20)
+	_, _ = rand.Read(disk) // never fails
+	for _, name := range []string{"shop-db.raw", "shop-web.raw"} {
+		if err := os.WriteFile(filepath.Join(dir, name), disk, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	env := append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
+	url := serve(t, env, program, data)
+	for _, args := range [][]string{
+		{"site", "add", "east", "--provider", "image", "--set", "machine.shop-db=" + filepath.Join(dir, "shop-db.raw"), "--set", "machine.shop-web=" + filepath.Join(dir, "shop-web.raw")},
+		{"vault", "add", "main", filepath.Join(dir, "vault")},
+		{"policy", "set", "gold", "--rpo", "5s"},
+		{"protect", "--group", "shop", "--site", "east", "--vault", "main", "--policy", "gold", "--machine", "shop-db:order=1", "--machine", "shop-web:order=2"},
+		{"sync", "shop"},
+	} {
+		run(t, env, program, append(args, "--data", data)...)
+	}
+	token, err := os.ReadFile(filepath.Join(data, "bootstrap-token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	run(t, append(os.Environ(), "UNDERSTUDY_URL="+url, "UNDERSTUDY_BOOTSTRAP="+strings.TrimSpace(string(token))), "node", filepath.Join(repository, "web/test/real.mjs"))
+}
+
+// serve runs a controller until the test ends, and returns its URL.
+func serve(t *testing.T, env []string, program, data string) string {
+	t.Helper()
+	var log bytes.Buffer
+	cmd := exec.Command(program, "serve", "--data", data, "--listen", "127.0.0.1:0")
+	cmd.Env, cmd.Stdout, cmd.Stderr = env, &log, &log
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	ended := make(chan error, 1)
+	go func() { ended <- cmd.Wait() }()
+	t.Cleanup(func() {
+		if err := cmd.Process.Signal(os.Interrupt); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			t.Error(err)
+		}
+		if err := <-ended; err != nil {
+			t.Errorf("controller: %v", err)
+		}
+		if t.Failed() {
+			t.Logf("the controller's log:\n%s", log.String())
+		}
+	})
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if url, err := os.ReadFile(filepath.Join(data, "api.url")); err == nil && len(url) > 0 {
+			return strings.TrimSpace(string(url))
+		}
+	}
+	t.Fatal("the controller did not begin")
+	return ""
+}
+
+func run(t *testing.T, env []string, name string, args ...string) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), name, args...)
+	cmd.Env = env
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%s %s: %v\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
+	}
+	if filepath.Base(name) == "node" {
+		t.Logf("%s", out)
+	}
+}
