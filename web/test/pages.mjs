@@ -15,4 +15,5 @@ export const pages = [
   { name: 'groups', path: '/groups', see: '.rows .fact' },
   { name: 'group', path: '/groups/shop', see: '.uplot' },
   { name: 'points', path: '/groups/shop/points', see: '.timeline circle' },
+  { name: 'points-foreseen', path: '/groups/shop/points?in=1d', see: '[aria-live=polite]' },
 ];

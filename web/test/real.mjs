@@ -17,6 +17,7 @@ const visits = [
   { name: 'groups', path: '/groups', see: '.rows .fact' },
   { name: 'group', path: '/groups/shop', see: '.uplot' },
   { name: 'points', path: '/groups/shop/points', see: '.timeline circle' },
+  { name: 'points foreseen', path: '/groups/shop/points?in=7d', see: '[aria-live=polite]' },
 ];
 
 const faults = [];

@@ -1,5 +1,5 @@
 // The frame around all pages: navigation, what is running, language, colours, who is signed in.
-import { ActionIcon, AppShell, Badge, Burger, Button, Group, Menu, NavLink, ScrollArea, Text, UnstyledButton, useMantineColorScheme } from '@mantine/core';
+import { ActionIcon, AppShell, Badge, Burger, Button, Group, Menu, NavLink, ScrollArea, Text, UnstyledButton, useMantineColorScheme, VisuallyHidden } from '@mantine/core';
 import { useDisclosure } from '@mantine/hooks';
 import { IconActivity, IconAlertTriangle, IconDeviceDesktop, IconLanguage, IconLogout, IconMoon, IconSun, IconUser } from '@tabler/icons-react';
 import { type ReactNode, useEffect } from 'react';
@@ -104,7 +104,6 @@ function Running() {
           color={waiting ? '#a84300' : list.length ? 'curtain' : 'gray'}
           size="compact-sm"
           leftSection={<IconActivity size={16} />}
-          aria-label={`${waiting ? w.waiting(waiting) : w.running(list.length)} (${waiting || list.length})`}
           title={waiting ? w.waiting(waiting) : w.running(list.length)}
           px={8}
           h={32}
@@ -114,6 +113,7 @@ function Running() {
           </Text>
           <Text span inherit hiddenFrom="sm">
             {waiting || list.length}
+            <VisuallyHidden> {waiting ? w.waiting(waiting) : w.running(list.length)}</VisuallyHidden>
           </Text>
         </Button>
       </Menu.Target>

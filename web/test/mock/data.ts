@@ -52,7 +52,7 @@ export const overview = (): Schemas['Overview'] => ({
   activeRuns: runs().filter((r) => r.state === 'running'), waitingRuns: runs().filter((r) => r.state === 'waiting'),
   drillsOverdue: [{ group: 'archive', overdueSeconds: 120 * 86400, limitSeconds: 90 * 86400, provenAt: ago(120 * 86400) }],
   splitBrains: [{ group: 'orders', machines: ['east/orders-db'] }],
-  vaults: [{ name: 'main', url: 's3://understudy-main?endpoint=https://objects.example.com', groups: 6 }, { name: 'cold', url: 'file:///srv/cold', groups: 2 }],
+  vaults: [{ name: 'main', url: 's3://understudy-main?endpoint=https://objects.example.com', groups: 6, at: ago(300), bytes: 1_840_000_000_000 }, { name: 'cold', url: 'file:///srv/cold', groups: 2, at: ago(300), bytes: 412_000_000_000, freeBytes: 88_000_000_000 }],
   monitorsInAlarm: [],
 });
 

@@ -33,6 +33,10 @@ const get: Answers = {
     return { group: params.name ?? '', from, to, rpoSeconds: 5, samples: history(Date.parse(from), Date.parse(to), 300) };
   },
   '/v1/groups/{name}/points': points,
+  '/v1/groups/{name}/retention': ({ query }) => {
+    const all = points().map((p, i) => ({ id: p.id, time: p.time, kind: p.kind, names: p.names, kept: !!p.names || p.kind === 'application' || i % 7 === 0 }));
+    return { at: past(-86400), keep: query.get('keep') ?? 'all for 1h, 1h for 7d', kept: all.filter((p) => p.kept).length, points: all };
+  },
   '/v1/groups/{name}/points/{point}': () => points().findLast((p) => p.kind === 'application')!,
   '/v1/groups/{name}/extensions': inventories,
   '/v1/sites': () => ['east', 'west'].map((name) => ({ name, provider: 'qemu', config: { dir: `/srv/${name}` } })),

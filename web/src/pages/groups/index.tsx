@@ -2,7 +2,7 @@ import { Button, Group, NativeSelect, Text, TextInput } from '@mantine/core';
 import { useDebouncedCallback, useMediaQuery } from '@mantine/hooks';
 import { IconArrowNarrowRight, IconSearch, IconX } from '@tabler/icons-react';
 import { useEffect, useState } from 'react';
-import type { Schemas } from '../../api/client';
+import type { Input, Schemas } from '../../api/client';
 import { useGet, usePages } from '../../api/query';
 import { links } from '../../app/links';
 import { follow, useSearch } from '../../app/router';
@@ -25,11 +25,12 @@ export default function Groups() {
   const f = useFormat();
   const [search, change] = useSearch();
   const value = (key: string) => search.get(key) || undefined;
+  // What is not among the words that the controller knows, it refuses with a reason.
   const query = {
     q: value('q'), health: value('health'), replicating: value('replicating'), recoverability: value('recoverability'), site: value('site'),
     sort: value('sort') ?? 'health', limit: pageSize,
-  };
-  const list = usePages('/v1/status', { query } as never);
+  } as NonNullable<Input<'/v1/status', 'get'>['query']>;
+  const list = usePages('/v1/status', { query });
   const filtered = ['q', 'health', 'replicating', 'recoverability', 'site'].some((k) => search.has(k));
 
   return (

@@ -270,6 +270,7 @@ function Runs({ runs }: { runs: View['activeRuns'] }) {
 
 function Vaults({ vaults }: { vaults: View['vaults'] }) {
   const w = useMessages(overview);
+  const f = useFormat();
   return (
     <Section title={w.vaults}>
       {vaults.length === 0 ? (
@@ -279,10 +280,10 @@ function Vaults({ vaults }: { vaults: View['vaults'] }) {
       ) : (
         <Stack gap="xs">
           {vaults.map((v) => (
-            <Group key={v.name} justify="space-between" wrap="nowrap">
+            <Group key={v.name} justify="space-between" wrap="nowrap" align="flex-start">
               <div className="grow">
                 <Text size="sm" fw={550}>
-                  {v.name}
+                  {links.vault(v.name) ? <Link to={links.vault(v.name) ?? '/'}>{v.name}</Link> : v.name}
                 </Text>
                 <Text size="xs" className="dim cut" title={v.url}>
                   {v.url}
@@ -290,6 +291,10 @@ function Vaults({ vaults }: { vaults: View['vaults'] }) {
               </div>
               <Text size="sm" style={{ flex: 'none' }}>
                 {w.groups(v.groups)}
+                <Text span size="xs" className="dim" display="block" ta="end">
+                  {v.bytes === undefined ? w.notCounted : w.held(f.bytes(v.bytes))}
+                  {v.freeBytes !== undefined && ` · ${w.free(f.bytes(v.freeBytes))}`}
+                </Text>
               </Text>
             </Group>
           ))}

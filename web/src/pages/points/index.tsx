@@ -12,6 +12,7 @@ import { Empty } from '../../ui/empty';
 import { useFormat } from '../../ui/format';
 import { Loaded, Page, Section } from '../../ui/page';
 import { useRows } from '../../ui/rows';
+import { ProblemNote } from '../../ui/problem';
 import { Time, useNow } from '../../ui/time';
 import { Chosen } from './chosen';
 import { points as words } from './messages';
@@ -35,6 +36,10 @@ export default function Points({ params }: PageProps) {
     for (const r of runs.data ?? []) if ((r.kind === 'drill' || r.kind === 'test-failover') && r.state === 'succeeded' && r.point) set.add(r.point);
     return set;
   }, [status.data?.provenPoint, runs.data]);
+  const ahead = search.get('in') ?? '';
+  const foreseen = useGet('/v1/groups/{name}/retention', { path: { name }, query: { in: ahead } }, { enabled: ahead !== '' });
+  const retention = ahead ? foreseen.data : undefined;
+  const gone = useMemo(() => new Set(retention?.points.filter((p) => !p.kept).map((p) => p.id)), [retention]);
   const shown = useMemo(
     () => (asked.data ?? []).filter((p) => (only === 'named' ? !!p.names?.length : only in least ? least[only]?.includes(p.kind) : true)),
     [asked.data, only],
@@ -65,10 +70,29 @@ export default function Points({ params }: PageProps) {
                     className="wrap"
                   />
                 </Group>
-                <Timeline points={shown} proven={proven} now={now} chosen={chosen} onChoose={choose} />
+                <Timeline points={shown} proven={proven} gone={gone} now={now} chosen={chosen} onChoose={choose} />
+                <Group gap="sm" mt="sm">
+                  <Text size="sm" className="dim">
+                    {w.foresee}
+                  </Text>
+                  <SegmentedControl
+                    size="xs"
+                    aria-label={w.foresee}
+                    value={ahead}
+                    onChange={(v) => change({ in: v })}
+                    data={[{ value: '', label: w.today }, { value: '1h', label: w.hour }, { value: '1d', label: w.day }, { value: '7d', label: w.week }, { value: '30d', label: w.month }]}
+                    className="wrap"
+                  />
+                  {retention && (
+                    <Text size="sm" aria-live="polite">
+                      {w.kept(f.number(retention.kept), f.number(retention.points.length), retention.keep)}
+                    </Text>
+                  )}
+                </Group>
+                <ProblemNote problem={foreseen.error} />
               </Section>
               {chosen && <Chosen group={name} target={status.data?.target} vault={status.data?.vault} point={chosen} proven={proven.has(chosen.id)} newest={chosen.id === all.at(-1)?.id} />}
-              <List points={shown} proven={proven} chosen={chosen} onChoose={choose} />
+              <List points={shown} proven={proven} gone={gone} chosen={chosen} onChoose={choose} />
               <Cli cmd={`understudy points list ${quote(name)}`} />
             </Stack>
           )
@@ -100,7 +124,7 @@ function Legend() {
   );
 }
 
-function List({ points, proven, chosen, onChoose }: { points: Point[]; proven: ReadonlySet<string>; chosen?: Point; onChoose: (p: Point) => void }) {
+function List({ points, proven, gone, chosen, onChoose }: { points: Point[]; proven: ReadonlySet<string>; gone: ReadonlySet<string>; chosen?: Point; onChoose: (p: Point) => void }) {
   const w = useMessages(words);
   const f = useFormat();
   const newest = useMemo(() => points.toReversed(), [points]);
@@ -128,6 +152,7 @@ function List({ points, proven, chosen, onChoose }: { points: Point[]; proven: R
               <span role="cell" className="cut">
                 <span className="dot" style={{ background: kindColor[p.kind], borderRadius: '50%', marginInlineEnd: 6 }} aria-hidden />
                 {w[p.kind as 'crash'] ?? p.kind}
+                {gone.has(p.id) && <span className="dim"> · {w.dropped}</span>}
               </span>
               <span role="cell" className="cut roomy">
                 {proven.has(p.id) && <IconShieldCheckFilled size={15} className="good" aria-label={w.provenMark} role="img" style={{ verticalAlign: '-2px', marginInlineEnd: 4 }} />}

@@ -21,12 +21,14 @@ const marks = [0, 60, 600, 3600, 6 * 3600, 86400, 7 * 86400, 30 * 86400, 90 * 86
 export interface TimelineProps {
   points: Point[];
   proven: ReadonlySet<string>;
+  /** Those that will be gone at the time that is foreseen. */
+  gone: ReadonlySet<string>;
   now: number;
   chosen?: Point;
   onChoose: (p: Point) => void;
 }
 
-export function Timeline({ points, proven, now, chosen, onChoose }: TimelineProps) {
+export function Timeline({ points, proven, gone, now, chosen, onChoose }: TimelineProps) {
   const w = useMessages(words);
   const f = useFormat();
   const { ref, width } = useElementSize();
@@ -39,9 +41,14 @@ export function Timeline({ points, proven, now, chosen, onChoose }: TimelineProp
   // Points that would lie on each other are drawn once.
   const dots = useMemo(() => {
     const seen = new Map<string, (typeof drawn)[number]>();
-    for (const d of drawn) seen.set(`${d.p.kind} ${Math.round(d.x / 3)}`, d);
+    for (const d of drawn) {
+      const place = `${d.p.kind} ${Math.round(d.x / 3)}`;
+      const there = seen.get(place);
+      // What is kept is not hidden by what goes.
+      if (!there || gone.has(there.p.id) || !gone.has(d.p.id)) seen.set(place, d);
+    }
     return [...seen.values()];
-  }, [drawn]);
+  }, [drawn, gone]);
   const nearest = (x: number) => drawn.reduce<(typeof drawn)[number] | undefined>((best, d) => (!best || Math.abs(d.x - x) < Math.abs(best.x - x) ? d : best), undefined);
   const onPointer = (e: PointerEvent<SVGSVGElement>) => {
     if (e.type === 'pointermove' && e.buttons !== 1) return;
@@ -93,7 +100,7 @@ export function Timeline({ points, proven, now, chosen, onChoose }: TimelineProp
               </g>
             ))}
           {dots.map(({ p, x }) => (
-            <circle key={p.id} cx={x} cy={laneY(p.kind)} r={p.base ? 6 : 4.5} fill={kindColor[p.kind]} />
+            <circle key={p.id} cx={x} cy={laneY(p.kind)} r={gone.has(p.id) ? 2.5 : p.base ? 6 : 4.5} fill={gone.has(p.id) ? 'var(--sheet)' : kindColor[p.kind]} stroke={kindColor[p.kind]} strokeWidth={gone.has(p.id) ? 1 : 0} />
           ))}
           {drawn
             .filter(({ p }) => p.names?.length || proven.has(p.id))
