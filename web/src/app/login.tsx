@@ -39,6 +39,7 @@ export function Login() {
     },
     onSuccess: () => all.resetQueries(),
   });
+  if (methods.isPending) return null;
   return (
     <Center mih="100vh" p="md">
       <Stack w="100%" maw={400} gap="lg">

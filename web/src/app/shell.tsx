@@ -95,6 +95,8 @@ function Running() {
   const runs = useGet('/v1/runs', { query: { active: true, limit: 100 } });
   const list = runs.data ?? [];
   const waiting = list.filter((r) => r.state === 'waiting').length;
+  const { reachable } = useConnection();
+  const text = !reachable ? w.unknown : waiting ? w.waiting(waiting) : w.running(list.length);
   const hasPage = routes.some((r) => match(r.path, '/runs/x'));
   return (
     <Menu position="bottom-end" width={360} shadow="md">
@@ -104,16 +106,16 @@ function Running() {
           color={waiting ? '#a84300' : list.length ? 'curtain' : 'gray'}
           size="compact-sm"
           leftSection={<IconActivity size={16} />}
-          title={waiting ? w.waiting(waiting) : w.running(list.length)}
+          title={text}
           px={8}
           h={32}
         >
           <Text span inherit visibleFrom="sm">
-            {waiting ? w.waiting(waiting) : w.running(list.length)}
+            {text}
           </Text>
           <Text span inherit hiddenFrom="sm">
-            {waiting || list.length}
-            <VisuallyHidden> {waiting ? w.waiting(waiting) : w.running(list.length)}</VisuallyHidden>
+            {reachable ? waiting || list.length : '?'}
+            <VisuallyHidden> {text}</VisuallyHidden>
           </Text>
         </Button>
       </Menu.Target>

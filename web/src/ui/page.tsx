@@ -1,5 +1,6 @@
 import { Breadcrumbs, Center, Group, Loader, Stack, Title } from '@mantine/core';
 import { type ReactNode, useEffect } from 'react';
+import { Problem } from '../api/client';
 import { Link } from '../app/router';
 import { useMessages } from '../i18n/i18n';
 import { ProblemNote } from './problem';
@@ -51,7 +52,8 @@ export function Loaded<T>({ from, children }: { from: Asked<T>; children: (data:
   if (from.data !== undefined)
     return (
       <>
-        {from.error && <ProblemNote problem={from.error} again={() => void from.refetch()} />}
+        {/* That nothing can be reached the frame says already. */}
+        {from.error && !(from.error instanceof Problem && from.error.status === 0) && <ProblemNote problem={from.error} again={() => void from.refetch()} />}
         {children(from.data)}
       </>
     );

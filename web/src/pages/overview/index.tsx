@@ -167,13 +167,14 @@ function Line({ icon, tone, to, title, children }: { icon: ReactNode; tone: Tone
 function Needs({ o }: { o: View }) {
   const w = useMessages(overview);
   const f = useFormat();
+  const { reachable } = useConnection();
   const none = o.waitingRuns.length + o.splitBrains.length + o.drillsOverdue.length + o.monitorsInAlarm.length === 0;
   return (
     <Section title={w.needs}>
       <Stack gap="sm">
         {none && (
           <Text size="sm" className="dim">
-            {w.nothingWaits}
+            {reachable ? w.nothingWaits : w.unknown}
           </Text>
         )}
         {o.splitBrains.map((s) => (
@@ -238,11 +239,12 @@ function Worst({ o }: { o: View }) {
 
 function Runs({ runs }: { runs: View['activeRuns'] }) {
   const w = useMessages(overview);
+  const { reachable } = useConnection();
   return (
     <Section title={w.running}>
       {runs.length === 0 ? (
         <Text size="sm" className="dim">
-          {w.nothingRuns}
+          {reachable ? w.nothingRuns : w.unknown}
         </Text>
       ) : (
         <Stack gap="xs">
