@@ -40,6 +40,8 @@ export function useSignOut() {
   const all = useQueryClient();
   return async () => {
     await ask('delete', '/v1/session');
-    await all.resetQueries();
+    // First nothing shows them any more, then they are forgotten: the next user sees nothing of them.
+    all.setQueryData(key, null);
+    all.removeQueries({ predicate: (q) => q.queryKey[0] !== key[0] });
   };
 }
