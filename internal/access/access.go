@@ -19,9 +19,9 @@ type Verb string
 const (
 	Read         Verb = "read"          // look at anything but users, tokens and the audit log
 	Replicate    Verb = "replicate"     // cycles, pauses, names of recovery points
-	Protect      Verb = "protect"       // groups, recovery plans, timetables of drills
+	Protect      Verb = "protect"       // groups, recovery plans
 	Unprotect    Verb = "unprotect"     // stop protecting a group
-	TestFailover Verb = "test-failover" // rehearse, and clean up afterwards
+	TestFailover Verb = "test-failover" // rehearse, now or by timetables
 	Failover     Verb = "failover"      // fail over, commit, reprotect, fail back, resolve a split brain
 	Approve      Verb = "approve"       // answer what waits for a second person
 	Power        Verb = "power"         // start and stop machines
@@ -40,9 +40,9 @@ var verbs = []struct {
 }{
 	{Read, "look at anything but users, tokens and the audit log"},
 	{Replicate, "run cycles, pause and resume, name recovery points"},
-	{Protect, "protect groups and change how; recovery plans, timetables of drills"},
+	{Protect, "protect groups and change how; recovery plans"},
 	{Unprotect, "stop protecting a group"},
-	{TestFailover, "rehearse a failover, and clean up after it"},
+	{TestFailover, "rehearse a failover, clean up after it, and set when that is done"},
 	{Failover, "fail over, commit, reprotect, fail back, end a split brain"},
 	{Approve, "answer what waits for a second person"},
 	{Power, "start and stop machines"},
@@ -61,6 +61,16 @@ func Verbs() []Verb {
 		list[i] = v.verb
 	}
 	return list
+}
+
+// Means says what a verb allows, for people.
+func (v Verb) Means() string {
+	for _, one := range verbs {
+		if one.verb == v {
+			return one.means
+		}
+	}
+	return ""
 }
 
 // A Role is a set of verbs.
@@ -158,8 +168,8 @@ func (g Grants) Sorted() Grants {
 // An Object is what a verb is about: a group with the sites that it is of, sites alone, or, when it is zero, the
 // controller itself.
 type Object struct {
-	Group string
-	Sites []string
+	Group string   `json:"group,omitempty"`
+	Sites []string `json:"sites,omitempty"`
 }
 
 // String names the object.

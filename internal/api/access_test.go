@@ -32,13 +32,15 @@ type world struct {
 	now func() time.Time
 	c   *controller.Controller
 
-	mu sync.Mutex
-	at time.Time
+	mu    sync.Mutex
+	at    time.Time
+	sites map[string]*fake.Site
+	stop  func()
 }
 
 func newWorld(t *testing.T, o Options) *world {
 	t.Helper()
-	w := &world{t: t, dir: t.TempDir(), at: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)}
+	w := &world{t: t, dir: t.TempDir(), at: time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC), sites: map[string]*fake.Site{}}
 	w.now = func() time.Time {
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -52,7 +54,7 @@ func (w *world) open(o Options) {
 	w.t.Helper()
 	c, err := controller.Open(w.t.Context(), controller.Config{
 		Dir: w.dir, Now: w.now, Homes: keyring.Homes{State: w.t.TempDir(), Config: w.t.TempDir()},
-		OpenSite: func(s dr.Site) (site.Driver, error) { return fake.New(s.Name), nil },
+		OpenSite: func(s dr.Site) (site.Driver, error) { return w.site(s.Name), nil },
 	})
 	if err != nil {
 		w.t.Fatal(err)
@@ -62,12 +64,34 @@ func (w *world) open(o Options) {
 	h, _ := New(c, o)
 	s := httptest.NewServer(h)
 	w.url = s.URL
-	w.t.Cleanup(func() {
+	w.stop = sync.OnceFunc(func() {
 		s.Close()
 		if err := c.Close(); err != nil {
 			w.t.Error(err)
 		}
 	})
+	w.t.Cleanup(w.stop)
+}
+
+// reopen ends the controller and begins it anew on the same folder.
+func (w *world) reopen(o Options) {
+	w.stop()
+	w.open(o)
+}
+
+// site is the fake site of a name; it outlives controllers.
+func (w *world) site(name string) *fake.Site {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.sites[name] == nil {
+		w.sites[name] = fake.New(name)
+	}
+	return w.sites[name]
+}
+
+// machine makes a machine at a site.
+func (w *world) machine(siteName, name string) {
+	w.site(siteName).AddMachine(dr.Machine{Name: name, Power: dr.PowerOn, Disks: []dr.Disk{{Name: "data", Size: 1 << 20}}})
 }
 
 func (w *world) pass(d time.Duration) {

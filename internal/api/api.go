@@ -26,6 +26,7 @@ import (
 // Backend does what the API is asked for. Errors carry a dr.Kind and a hint.
 type Backend interface {
 	AccessBackend
+	RecordBackend
 	LifeCycleBackend
 	CloneBackend
 	ExamineBackend
@@ -86,7 +87,10 @@ type Options struct {
 	Version string
 	Logger  *slog.Logger
 	Now     func() time.Time // the clock; time.Now when nil
-	Secure  bool             // browsers reach the API over TLS, also when it comes here without: cookies are for TLS only
+	// FourEyes has another person approve a failover from a source that answers, what deletes, what shortens retention,
+	// and changes to users and tokens.
+	FourEyes bool
+	Secure   bool // browsers reach the API over TLS, also when it comes here without: cookies are for TLS only
 }
 
 // maxBody bounds a request's body, in bytes.
@@ -104,6 +108,7 @@ type server struct {
 	opts    Options
 	logins  *logins
 	streams chan struct{} // a place for each stream of events
+	unknown *unknown
 }
 
 // New returns the API of a backend.
@@ -115,13 +120,14 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &server{inner: b, opts: o, logins: newLogins(o.Now), streams: make(chan struct{}, maxStreams)}
+	s := &server{inner: b, opts: o, logins: newLogins(o.Now), unknown: newUnknown(o.Now), streams: make(chan struct{}, maxStreams)}
 	s.backend = guard{b, s}
 	config := huma.DefaultConfig("Understudy", o.Version)
 	config.Info.Description = "Disaster recovery for virtual machines."
 	config.DocsPath = "" // huma's pages load scripts from other hosts
 	config.SchemasPath = ""
 	config.CreateHooks = nil // no $schema links in answers
+	config.Transformers = append(config.Transformers, noteProblem)
 	config.Components.SecuritySchemes = map[string]*huma.SecurityScheme{
 		"token":   {Type: "http", Scheme: "bearer"},
 		"session": {Type: "apiKey", In: "cookie", Name: cookieName},
@@ -133,6 +139,8 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	s.health(a)
 	s.sessions(a)
 	s.users(a)
+	s.approvals(a)
+	s.audit(a)
 	s.sites(a)
 	s.policies(a)
 	s.vaults(a)
@@ -168,7 +176,12 @@ func (s *server) wrap(mux *http.ServeMux) http.Handler {
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
-		protected.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), askingKey{}, newAsking(r))))
+		ask, err := newAsking(r)
+		if err != nil {
+			writeProblem(w, newProblem(http.StatusRequestEntityTooLarge, "read the request: "+err.Error(), nil))
+			return
+		}
+		protected.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), askingKey{}, ask)))
 	})
 }
 
@@ -190,7 +203,12 @@ func fail(err error) error {
 		kind = dr.KindUnavailable
 	}
 	status := statuses[kind]
-	return &wire.Problem{Title: http.StatusText(status), Status: status, Detail: err.Error(), Kind: string(kind), Hint: dr.Hint(err)}
+	p := &wire.Problem{Title: http.StatusText(status), Status: status, Detail: err.Error(), Kind: string(kind), Hint: dr.Hint(err)}
+	var wanted *approvalWanted
+	if errors.As(err, &wanted) {
+		p.Approval = wanted.id
+	}
+	return p
 }
 
 // newProblem is the problem of an error that huma found.

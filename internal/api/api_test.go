@@ -37,6 +37,10 @@ func (b *backend) CheckToken(_ context.Context, secret string) (access.Caller, e
 	return access.Caller{Name: "admin", Grants: access.Grants{{Role: access.Admin, Scope: access.Everywhere}}}, nil
 }
 
+func (b *backend) Audit(context.Context, access.Entry) (store.AuditEntry, error) {
+	return store.AuditEntry{}, nil
+}
+
 func (b *backend) Sites(context.Context) ([]dr.Site, error) { return nil, b.err }
 
 func (b *backend) Group(_ context.Context, name string) (dr.Group, error) {

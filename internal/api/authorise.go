@@ -1,9 +1,13 @@
 package api
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"strings"
@@ -27,6 +31,13 @@ type asking struct {
 	address string // of the peer
 	cookie  string // the session's secret
 	secure  bool   // it came over TLS
+	digest  string // of method, path, query and body
+
+	// What is learnt while it is answered, for the audit log.
+	object   string
+	run      string
+	approval string // that was used up for it
+	problem  *wire.Problem
 }
 
 type askingKey struct{}
@@ -42,33 +53,59 @@ func askingOf(ctx context.Context) *asking {
 // caller names who asks, for the record.
 func caller(ctx context.Context) string { return askingOf(ctx).caller.Name }
 
-func newAsking(r *http.Request) *asking {
+// newAsking reads the body, which is bounded, since its digest is needed before it is looked into.
+func newAsking(r *http.Request) (*asking, error) {
 	host, _, err := net.SplitHostPort(r.RemoteAddr)
 	if err != nil {
 		host = r.RemoteAddr
 	}
-	return &asking{address: host, secure: r.TLS != nil}
+	a := &asking{address: host, secure: r.TLS != nil}
+	if reads(r.Method) {
+		return a, nil
+	}
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return nil, err
+	}
+	r.Body = io.NopCloser(bytes.NewReader(body))
+	sum := sha256.New()
+	fmt.Fprintf(sum, "%s %s\n", r.Method, r.URL.RequestURI())
+	sum.Write(body)
+	a.digest = hex.EncodeToString(sum.Sum(nil))
+	return a, nil
 }
 
+// reads reports whether requests of a method change nothing.
+func reads(method string) bool { return method == http.MethodGet || method == http.MethodHead }
+
 // authorise refuses every operation unless the caller has what it needs. An operation that says nothing needs what
-// nobody has.
+// nobody has. What changes something is in the audit log before it is begun.
 func (s *server) authorise(a huma.API) func(huma.Context, func(huma.Context)) {
 	return func(c huma.Context, next func(huma.Context)) {
 		n, _ := c.Operation().Metadata[needKey].(need)
-		if n.on == anyone {
+		ask := askingOf(c.Context())
+		ask.object = objectName(n.on, c)
+		if n.on != anyone {
+			who, problem := s.recognise(c)
+			if problem == nil {
+				ask.caller = who
+				problem = s.refuse(c, who, n)
+			}
+			if problem != nil {
+				ask.problem = problem
+				s.recordRefusal(c, n)
+				s.answer(a, c, problem)
+				return
+			}
+		}
+		if !n.audited(c) {
 			next(c)
 			return
 		}
-		who, problem := s.recognise(c)
-		if problem == nil {
-			askingOf(c.Context()).caller = who
-			problem = s.refuse(c, who, n)
+		if err := s.recorded(c, n, func() { next(c) }); err != nil {
+			s.opts.Logger.Error("audit log", "err", err)
+			s.answer(a, c, newProblem(http.StatusServiceUnavailable, "the audit log cannot be written, so nothing was begun: "+err.Error(), nil))
 		}
-		if problem != nil {
-			s.answer(a, c, problem)
-			return
-		}
-		next(c)
 	}
 }
 

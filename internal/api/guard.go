@@ -105,12 +105,17 @@ func (g guard) Problems(ctx context.Context) ([]watch.Problem, error) {
 	})
 }
 
-// Protect needs the right to the group as it is, and to what it shall be.
+// Protect needs the right to the group as it is, and to what it shall be. To choose a policy that keeps less is to shorten
+// retention.
 func (g guard) Protect(ctx context.Context, v dr.Group) (dr.Group, error) {
 	if err := must(ctx, access.Protect, groupObject(v)); err != nil {
 		return v, err
 	}
 	if err := g.mustGroup(ctx, access.Protect, v.Name); err != nil {
+		return v, err
+	}
+	askingOf(ctx).object = string(access.Group(v.Name))
+	if err := g.secondForGroup(ctx, v); err != nil {
 		return v, err
 	}
 	return g.Backend.Protect(ctx, v)
@@ -211,21 +216,30 @@ func (g guard) StartRun(ctx context.Context, kind, group, point, by string) (sto
 	if err := g.mustGroup(ctx, runVerb(kind), group); err != nil {
 		return store.Run{}, err
 	}
-	return g.Backend.StartRun(ctx, kind, group, point, by)
+	if err := g.secondForRun(ctx, kind, group); err != nil {
+		return store.Run{}, err
+	}
+	return noteRun(ctx)(g.Backend.StartRun(ctx, kind, group, point, by))
 }
 
 func (g guard) StartRequest(ctx context.Context, q recovery.Request) (store.Run, error) {
 	if err := g.mustGroup(ctx, runVerb(q.Kind), q.Group); err != nil {
 		return store.Run{}, err
 	}
-	return g.Backend.StartRequest(ctx, q)
+	if err := g.secondForRun(ctx, q.Kind, q.Group); err != nil {
+		return store.Run{}, err
+	}
+	return noteRun(ctx)(g.Backend.StartRequest(ctx, q))
 }
 
 func (g guard) Failback(ctx context.Context, q recovery.Request) (store.Run, error) {
 	if err := g.mustGroup(ctx, runVerb(q.Kind), q.Group); err != nil {
 		return store.Run{}, err
 	}
-	return g.Backend.Failback(ctx, q)
+	if err := g.secondForRun(ctx, q.Kind, q.Group); err != nil {
+		return store.Run{}, err
+	}
+	return noteRun(ctx)(g.Backend.Failback(ctx, q))
 }
 
 // StartPlan needs the right to the plan's group, whatever group the request names.
@@ -239,7 +253,10 @@ func (g guard) StartPlan(ctx context.Context, q recovery.Request) (store.Run, er
 			return store.Run{}, err
 		}
 	}
-	return g.Backend.StartPlan(ctx, q)
+	if err := g.secondForPlan(ctx, q); err != nil {
+		return store.Run{}, err
+	}
+	return noteRun(ctx)(g.Backend.StartPlan(ctx, q))
 }
 
 // runNeed checks that the caller has one of some verbs on what a run is about.
@@ -302,28 +319,38 @@ func (g guard) Runs(ctx context.Context, f store.RunFilter) ([]store.Run, error)
 	return out, nil
 }
 
-// Copy needs the right to both ends.
-func (g guard) Copy(ctx context.Context, kind string, c recovery.CloneSpec, by string) (store.Run, error) {
-	if err := must(ctx, access.Copy, access.Object{}); err != nil {
-		o, oerr := g.s.copyObject(ctx, c.Site, c.Group, c.To)
-		if oerr != nil {
-			return store.Run{}, oerr
-		}
-		if err := must(ctx, access.Copy, o); err != nil {
-			return store.Run{}, err
-		}
+// mustCopy checks the right to both ends of a copy.
+func (g guard) mustCopy(ctx context.Context, c recovery.CloneSpec) error {
+	if must(ctx, access.Copy, access.Object{}) == nil {
+		return nil
 	}
-	return g.Backend.Copy(ctx, kind, c, by)
+	o, err := g.s.copyObject(ctx, c.Site, c.Group, c.To)
+	if err != nil {
+		return err
+	}
+	return must(ctx, access.Copy, o)
 }
 
-// SetPassword of someone else is for those who manage users, who need not know the current one.
-func (g guard) SetPassword(ctx context.Context, name, current, secret string, check bool) error {
-	who := askingOf(ctx).caller
-	own := who.Method == methodPassword && who.Name == name
-	if !own {
-		if err := must(ctx, access.ManageAccess, access.Object{}); err != nil {
-			return err
+func (g guard) PreviewClone(ctx context.Context, c recovery.CloneSpec) (recovery.ClonePreview, error) {
+	if err := g.mustCopy(ctx, c); err != nil {
+		return recovery.ClonePreview{}, err
+	}
+	return g.Backend.PreviewClone(ctx, c)
+}
+
+// Preflight tells of the site that it is about, too.
+func (g guard) Preflight(ctx context.Context, q recovery.PreflightQuery) (recovery.Preflight, error) {
+	if q.Target != "" {
+		if err := must(ctx, access.Read, access.Object{Sites: []string{q.Target}}); err != nil {
+			return recovery.Preflight{}, err
 		}
 	}
-	return g.Backend.SetPassword(ctx, name, current, secret, own)
+	return g.Backend.Preflight(ctx, q)
+}
+
+func (g guard) Copy(ctx context.Context, kind string, c recovery.CloneSpec, by string) (store.Run, error) {
+	if err := g.mustCopy(ctx, c); err != nil {
+		return store.Run{}, err
+	}
+	return noteRun(ctx)(g.Backend.Copy(ctx, kind, c, by))
 }

@@ -30,6 +30,11 @@ const (
 	ofRun
 )
 
+// String names the place, for people.
+func (p place) String() string {
+	return [...]string{"nothing", "", "something: lists are filtered, contents checked", "everything (`*`)", "the site", "the group", "the plan's group", "the run's group or sites"}[p]
+}
+
 // object is what a request is about, by the name in its path.
 func (s *server) object(ctx context.Context, on place, name string) (access.Object, error) {
 	switch on {
@@ -136,6 +141,9 @@ var needs = map[string]need{
 	"sweep-site":    {ofSite, one(access.Configure)},
 	"set-collector": {ofSite, one(access.Configure)},
 
+	"preflight-group":   {ofGroup, one(access.Read)},
+	"preflight-machine": {ofSite, one(access.Read)},
+
 	"list-all-machines": {somewhere, one(access.Read)},
 	"list-machines":     {ofSite, one(access.Read)},
 	"power-machine":     {ofSite, one(access.Power)},
@@ -176,7 +184,7 @@ var needs = map[string]need{
 	"unname-point": {ofGroup, one(access.Replicate)},
 
 	"failover":          {ofGroup, rehearseOr(access.Failover)},
-	"failback":          {ofGroup, rehearseOr(access.Failover)},
+	"failback":          {ofGroup, one(access.Failover)},
 	"preview-failover":  {ofGroup, one(access.Read)},
 	"commit":            {ofGroup, one(access.Failover)},
 	"cleanup":           {ofGroup, one(access.TestFailover)},
@@ -217,6 +225,8 @@ var needs = map[string]need{
 	"add-catalogue-entry":    {itself, one(access.Configure)},
 	"remove-catalogue-entry": {itself, one(access.Configure)},
 
+	"preview-clone": {somewhere, one(access.Copy)},
+
 	"clone":        {somewhere, one(access.Copy)},
 	"move":         {somewhere, one(access.Copy)},
 	"list-grants":  {itself, one(access.Read)},
@@ -241,6 +251,15 @@ var needs = map[string]need{
 	"remove-notification-rule":   {itself, one(access.Configure)},
 	"show-notification-settings": {itself, one(access.Read)},
 	"put-notification-settings":  {itself, one(access.Configure)},
+
+	"list-approvals":   {somewhere, one(access.Read)},
+	"show-approval":    {somewhere, one(access.Read)},
+	"approve-approval": {somewhere, one(access.Approve)},
+	"reject-approval":  {somewhere, one(access.Read)}, // one's own, or with the right to approve: guard
+
+	"list-audit":   {itself, one(access.Audit)},
+	"verify-audit": {itself, one(access.Audit)},
+	"export-audit": {itself, one(access.Audit)},
 
 	"list-users":   {itself, one(access.ManageAccess)},
 	"show-user":    {itself, one(access.ManageAccess)},

@@ -57,6 +57,9 @@ func (s *server) newCookie(ctx context.Context, value string) http.Cookie {
 
 func (s *server) sessions(a huma.API) {
 	const tag = "session"
+	type cleared struct {
+		Cookie http.Cookie `header:"Set-Cookie"`
+	}
 	huma.Register(a, op(http.MethodGet, "/v1/login-methods", "login-methods", tag, "How one can log in"),
 		func(ctx context.Context, _ *nothing) (*body[wire.LoginMethods], error) {
 			first, err := s.backend.Bootstrappable(ctx)
@@ -64,6 +67,7 @@ func (s *server) sessions(a huma.API) {
 		})
 	huma.Register(a, op(http.MethodPost, "/v1/bootstrap", "bootstrap", tag, "Make the first user, an administrator, and log in"),
 		func(ctx context.Context, in *request[wire.Bootstrap]) (*withCookie[wire.Session], error) {
+			askingOf(ctx).caller.Name = in.Body.User // who it claims to be, for the record
 			if err := s.logins.take(in.Body.User, askingOf(ctx).address); err != nil {
 				return nil, err
 			}
@@ -74,6 +78,7 @@ func (s *server) sessions(a huma.API) {
 		})
 	huma.Register(a, op(http.MethodPost, "/v1/session", "log-in", tag, "Log in with a password"),
 		func(ctx context.Context, in *request[wire.Login]) (*withCookie[wire.Session], error) {
+			askingOf(ctx).caller.Name = in.Body.User // who it claims to be, for the record
 			if err := s.logins.take(in.Body.User, askingOf(ctx).address); err != nil {
 				return nil, err
 			}
@@ -81,20 +86,16 @@ func (s *server) sessions(a huma.API) {
 		})
 	huma.Register(a, op(http.MethodGet, "/v1/session", "show-session", tag, "Who asks, and what that caller may do"),
 		func(ctx context.Context, _ *nothing) (*body[wire.Session], error) {
-			return &body[wire.Session]{fromCaller(askingOf(ctx).caller)}, nil
+			return &body[wire.Session]{s.fromCaller(askingOf(ctx).caller)}, nil
 		})
 	huma.Register(a, op(http.MethodDelete, "/v1/session", "log-out", tag, "Log out"),
-		func(ctx context.Context, _ *nothing) (*struct {
-			Cookie http.Cookie `header:"Set-Cookie"`
-		}, error) {
+		func(ctx context.Context, _ *nothing) (*cleared, error) {
 			if cookie := askingOf(ctx).cookie; cookie != "" {
 				if err := s.backend.Logout(ctx, cookie); err != nil {
 					return nil, fail(err)
 				}
 			}
-			return &struct {
-				Cookie http.Cookie `header:"Set-Cookie"`
-			}{s.newCookie(ctx, "")}, nil
+			return &cleared{s.newCookie(ctx, "")}, nil
 		})
 }
 
@@ -104,11 +105,12 @@ func (s *server) logIn(ctx context.Context, user, secret string) (*withCookie[wi
 		return nil, fail(err)
 	}
 	s.logins.succeeded(user, askingOf(ctx).address)
-	return &withCookie[wire.Session]{s.newCookie(ctx, cookie), "no-store", fromCaller(who)}, nil
+	askingOf(ctx).caller = who
+	return &withCookie[wire.Session]{s.newCookie(ctx, cookie), "no-store", s.fromCaller(who)}, nil
 }
 
-func fromCaller(who access.Caller) wire.Session {
-	w := wire.Session{User: who.Name, Method: who.Method, Grants: fromGrants(who.Grants), Verbs: []string{}, Expires: wire.At(who.Expires)}
+func (s *server) fromCaller(who access.Caller) wire.Session {
+	w := wire.Session{User: who.Name, Method: who.Method, Grants: fromGrants(who.Grants), Verbs: []string{}, Expires: wire.At(who.Expires), FourEyes: s.opts.FourEyes}
 	for _, v := range who.Grants.Verbs() {
 		w.Verbs = append(w.Verbs, string(v))
 	}

@@ -87,6 +87,7 @@ type Controller struct {
 	probes     probes
 
 	mu       sync.Mutex
+	auditMu  sync.Mutex
 	drillsMu sync.Mutex
 	drivers  map[string]site.Driver
 	vaults   map[string]*keyring.Opened
@@ -181,6 +182,9 @@ func Open(ctx context.Context, cfg Config) (_ *Controller, err error) {
 // prepare makes what every controller has: the tokens and the default policy.
 func (c *Controller) prepare(ctx context.Context) error {
 	if err := c.prepareAccess(ctx); err != nil {
+		return err
+	}
+	if err := c.checkAudit(ctx); err != nil {
 		return err
 	}
 	p := dr.DefaultPolicy()

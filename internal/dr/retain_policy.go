@@ -3,6 +3,7 @@ package dr
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -82,6 +83,13 @@ func (t Tier) validate() error {
 		return fmt.Errorf("tier %q: kept for less than its interval", t)
 	}
 	return nil
+}
+
+// Shortens reports whether points that tiers would keep at some age are not kept by others in their place.
+func Shortens(before, after []Tier) bool {
+	return slices.ContainsFunc(before, func(b Tier) bool {
+		return !slices.ContainsFunc(after, func(a Tier) bool { return a.Every <= b.Every && a.For >= b.For })
+	})
 }
 
 // String is the tier as ParseTiers reads it: "all for 1h", "5m for 1d".

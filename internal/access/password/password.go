@@ -1,5 +1,5 @@
 // Package password keeps passwords as argon2id hashes, with the parameters and the salt in the hash, so that hashes of
-// other parameters go on working: $argon2id$v=19$m=65536,t=3,p=4$SALT$HASH (the PHC string format).
+// other parameters go on working: $argon2id$v=19$m=47104,t=1,p=1$SALT$HASH (the PHC string format).
 package password
 
 import (
@@ -22,9 +22,9 @@ const (
 	MaxLength = 256
 )
 
-// The second recommended parameters of RFC 9106, section 4, and the bounds of those that are accepted.
+// The first parameters that OWASP recommends for argon2id, and the bounds of those that are accepted.
 const (
-	memory, passes, lanes = 64 << 10, 3, 4 // KiB
+	memory, passes, lanes = 46 << 10, 1, 1 // KiB
 	saltLength, keyLength = 16, 32
 	maxMemory, maxPasses  = 1 << 20, 64
 )
@@ -53,7 +53,7 @@ func Hash(ctx context.Context, password string) (string, error) {
 }
 
 // nobody is compared with when there is no user, so that it takes as long as when there is one.
-const nobody = "$argon2id$v=19$m=65536,t=3,p=4$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+const nobody = "$argon2id$v=19$m=47104,t=1,p=1$AAAAAAAAAAAAAAAAAAAAAA$AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
 
 // Matches reports whether a password has a hash. An empty hash is that of no password, which takes as long to find out.
 // The error is about a hash that cannot be read, or about ctx.

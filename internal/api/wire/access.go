@@ -41,6 +41,8 @@ type Session struct {
 	Grants  []RoleGrant `json:"grants"`
 	Verbs   []string    `json:"verbs" doc:"What the caller may do somewhere"`
 	Expires *time.Time  `json:"expires,omitempty" doc:"A session's end moves with its use"`
+
+	FourEyes bool `json:"fourEyes" doc:"Another person has to approve what is dangerous: such requests are answered 202 with a problem of kind approval-wanted"`
 }
 
 // User is a person with a password.
@@ -79,4 +81,56 @@ type TokenRequest struct {
 	Name   string      `json:"name" minLength:"1" maxLength:"63" pattern:"^[a-z0-9][a-z0-9._@-]*$"`
 	Grants []RoleGrant `json:"grants" minItems:"1"`
 	TTL    Duration    `json:"ttl,omitempty" example:"90d" doc:"Left out: never ends"`
+}
+
+// Approval is what one person asked for and another has to allow. Once it is approved, the same request passes once.
+type Approval struct {
+	ID        string     `json:"id"`
+	State     string     `json:"state" enum:"wanted,approved,rejected,used,expired"`
+	About     string     `json:"about" doc:"What is asked for, as in: to ..."`
+	Verb      string     `json:"verb"`
+	Group     string     `json:"group,omitempty"`
+	Sites     []string   `json:"sites,omitempty"`
+	By        string     `json:"by"`
+	Mine      bool       `json:"mine" doc:"The caller asked for it, so another has to approve it"`
+	Requested time.Time  `json:"requested"`
+	Expires   time.Time  `json:"expires"`
+	Decided   *time.Time `json:"decided,omitempty"`
+	DecidedBy string     `json:"decidedBy,omitempty"`
+	Note      string     `json:"note,omitempty"`
+	Used      *time.Time `json:"used,omitempty"`
+}
+
+// Decision is why something is approved or rejected.
+type Decision struct {
+	Note string `json:"note,omitempty" maxLength:"4096"`
+}
+
+// AuditEntry says who asked for what and what became of it.
+type AuditEntry struct {
+	Sequence  int64     `json:"sequence"`
+	Time      time.Time `json:"time"`
+	Actor     string    `json:"actor" doc:"Empty: not known"`
+	Person    string    `json:"person,omitempty" doc:"Who is behind the actor, when that is another name"`
+	Method    string    `json:"method,omitempty" doc:"How the actor was recognised; left out: was not"`
+	Address   string    `json:"address,omitempty"`
+	Operation string    `json:"operation" doc:"ID of the API's operation"`
+	Verb      string    `json:"verb,omitempty"`
+	Object    string    `json:"object,omitempty" example:"group:shop"`
+	Digest    string    `json:"digest,omitempty" doc:"SHA-256 of the request"`
+	Of        int64     `json:"of,omitempty" doc:"The entry that tells the beginning of this"`
+	Result    string    `json:"result" enum:"begun,done,refused,waits,failed,gap"`
+	Status    int       `json:"status,omitempty"`
+	Run       string    `json:"run,omitempty"`
+	Approval  string    `json:"approval,omitempty"`
+	Detail    string    `json:"detail,omitempty"`
+	Hash      string    `json:"hash"`
+}
+
+// AuditVerification is what reading the whole audit log found.
+type AuditVerification struct {
+	Intact   bool     `json:"intact"`
+	Entries  int64    `json:"entries"`
+	Head     string   `json:"head,omitempty" doc:"The end of the log. Note it elsewhere: a later verification that expects it finds what was written anew"`
+	Findings []string `json:"findings"`
 }

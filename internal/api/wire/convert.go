@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"time"
 
+	"understudy/internal/access"
 	"understudy/internal/dr"
 )
 
@@ -69,4 +70,13 @@ func (g Group) DR() dr.Group {
 		v.Machines = append(v.Machines, dm)
 	}
 	return v
+}
+
+// FromVerifier converts what a verification of the audit log found.
+func FromVerifier(v access.Verifier) AuditVerification {
+	w := AuditVerification{Intact: v.Intact(), Entries: v.Last.Sequence, Findings: append([]string{}, v.Findings...)}
+	if v.Last.Sequence > 0 {
+		w.Head = v.Last.String()
+	}
+	return w
 }

@@ -237,6 +237,8 @@ type Problem struct {
 	Kind   string         `json:"kind" enum:"invalid,not-found,conflict,fenced,corrupt,unavailable,internal,unauthorised,forbidden,approval-wanted"`
 	Hint   string         `json:"hint,omitempty"`
 	Errors []ProblemField `json:"errors,omitempty" doc:"What is wrong where in the request"`
+
+	Approval string `json:"approval,omitempty" doc:"With status 202 and kind approval-wanted: another person answers it, and then the same request passes once"`
 }
 
 // ProblemField says what is wrong with one field of a request.
