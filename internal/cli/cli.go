@@ -151,7 +151,7 @@ See it all happen on this machine: understudy demo`,
 	add(groupFiles, a.protectCommand(), a.pointsCommand(), a.restoreCommand(), a.mountCommand(), a.vaultCommand())
 	add(groupProtect, a.statusCommand(), a.syncCommand(), a.pauseCommand(), a.resumeCommand(), a.unprotectCommand())
 	add(groupRecover, a.planCommand(), a.preflightCommand(), a.failoverCommand(), a.commitCommand(), a.reprotectCommand(), a.failbackCommand(), a.cleanupCommand(), a.runCommand(), a.drillCommand(), a.cloneCommand(), a.moveCommand(), a.splitBrainCommand())
-	add(groupManage, a.serveCommand(), a.siteCommand(), a.machineCommand(), a.extensionCommand(), a.collectorCommand(), a.grantCommand(), a.policyCommand(), a.monitorCommand(), a.notifyCommand(), a.doctorCommand(), a.demoCommand(), a.versionCommand())
+	add(groupManage, a.serveCommand(), a.siteCommand(), a.machineCommand(), a.extensionCommand(), a.collectorCommand(), a.grantCommand(), a.policyCommand(), a.userCommand(), a.tokenCommand(), a.approvalCommand(), a.auditCommand(), a.monitorCommand(), a.notifyCommand(), a.doctorCommand(), a.demoCommand(), a.versionCommand())
 	root.AddCommand(a.internalCommand(), exitCodesTopic())
 	for _, c := range more {
 		root.AddCommand(c(a))

@@ -24,13 +24,15 @@ import (
 
 func (a *App) serveCommand() *cobra.Command {
 	var listen string
+	var options api.Options
 	var logJSON bool
 	cmd := &cobra.Command{
-		Use:   "serve [--data DIR] [--listen HOST:PORT]",
+		Use:   "serve [--data DIR] [--listen HOST:PORT] [--four-eyes]",
 		Short: "Run the controller",
 		Long: `Run the controller: it replicates groups, carries out failovers and answers the API until it is stopped. Machines keep running
 when it stops. Its folder (--data) holds its state, the API's URL in the file api.url and the administrator's token in the file token.
-The API has no encryption: keep it on the loopback address, or put a proxy with TLS before it.`,
+The API has no encryption: keep it on the loopback address, or put a proxy with TLS before it, and say so with --behind-tls.
+As long as there is no user, the file bootstrap-token holds a token with which the console makes the first, once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			level := slog.LevelInfo
@@ -41,15 +43,20 @@ The API has no encryption: keep it on the loopback address, or put a proxy with 
 			if logJSON {
 				handler = slog.NewJSONHandler(a.Err, &slog.HandlerOptions{Level: level})
 			}
-			return a.serve(cmd.Context(), listen, slog.New(handler))
+			options.Logger = slog.New(handler)
+			return a.serve(cmd.Context(), listen, options)
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7700", "where the API listens; port 0 takes a free one")
+	cmd.Flags().BoolVar(&options.FourEyes, "four-eyes", false, "have another person approve failovers from a source that answers, what deletes, and shortened retention")
+	cmd.Flags().BoolVar(&options.Secure, "behind-tls", false, "a proxy with TLS is before it: browsers get cookies for TLS only")
 	cmd.Flags().BoolVar(&logJSON, "log-json", false, "write the log as JSON")
 	return cmd
 }
 
-func (a *App) serve(ctx context.Context, listen string, log *slog.Logger) (err error) {
+func (a *App) serve(ctx context.Context, listen string, o api.Options) (err error) {
+	log := o.Logger
+	o.Version, o.Now = a.Version, a.Now
 	dir, err := a.dataDir()
 	if err != nil {
 		return err
@@ -75,7 +82,7 @@ func (a *App) serve(ctx context.Context, listen string, log *slog.Logger) (err e
 		return err
 	}
 	defer func() { err = errors.Join(err, c.Close()) }()
-	answers, _ := api.New(c, api.Options{Version: a.Version, Logger: log, Now: a.Now})
+	answers, _ := api.New(c, o)
 	handler, err := console.New(console.Options{API: answers, Files: web.Files(), Version: a.Version})
 	if err != nil {
 		return err
