@@ -73,7 +73,7 @@ func fromOverview(o controller.Overview) wire.Overview {
 		Recoverability: wire.RecoverabilityCounts{Proven: o.Recoverability[dr.Proven], ProvenStale: o.Recoverability[dr.ProvenStale],
 			NeverProven: o.Recoverability[dr.NeverProven], NotRecoverable: o.Recoverability[dr.NotRecoverable]},
 		WorstLag: []wire.GroupLag{}, Active: []wire.Run{}, Waiting: []wire.Run{}, DrillsOverdue: []wire.OverdueDrill{}, SplitBrains: []wire.SplitBrain{},
-		Vaults: []wire.VaultFill{}, Monitors: convert(o.Monitors, fromMonitor),
+		Vaults: []wire.VaultFill{}, Links: convert(o.Links, fromLink), Monitors: convert(o.Monitors, fromMonitor),
 	}
 	for _, s := range o.Worst {
 		w.WorstLag = append(w.WorstLag, wire.GroupLag{Group: s.Group.Name, LoseSeconds: s.Lose.Seconds(), RPOSeconds: s.RPO.Seconds(), Health: string(s.Health)})
@@ -100,6 +100,14 @@ func fromOverview(o controller.Overview) wire.Overview {
 			fill.Bytes, fill.FreeBytes = &v.Usage.Bytes, fromUsage(v.Vault.Name, v.Usage, o.At).FreeBytes
 		}
 		w.Vaults = append(w.Vaults, fill)
+	}
+	return w
+}
+
+func fromLink(l controller.Link) wire.VaultLink {
+	w := wire.VaultLink{Site: l.Site, Vault: l.Vault, Target: l.Target, Groups: l.Groups, Health: string(l.Health)}
+	if l.Recoverable {
+		w.LoseSeconds = secondsOf(l.Lose)
 	}
 	return w
 }

@@ -27,6 +27,7 @@ type Overview struct {
 	Overdue        []Status // drills that are
 	Active         []store.Run
 	Vaults         []VaultState
+	Links          []Link          // ways of recovery points
 	Monitors       []store.Monitor // in alarm
 }
 
@@ -45,6 +46,7 @@ func (c *Controller) Overview(ctx context.Context, sees func(group, siteName str
 		return o, err
 	}
 	list = slices.DeleteFunc(list, func(s Status) bool { return !sees(s.Group.Name, "") })
+	o.Links = links(list)
 	uses := map[string]int{}
 	for _, s := range list {
 		o.Groups++

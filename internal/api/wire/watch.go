@@ -47,6 +47,7 @@ type Overview struct {
 	DrillsOverdue  []OverdueDrill       `json:"drillsOverdue"`
 	SplitBrains    []SplitBrain         `json:"splitBrains"`
 	Vaults         []VaultFill          `json:"vaults"`
+	Links          []VaultLink          `json:"links" doc:"Ways of recovery points: from a site through a vault to another"`
 	Monitors       []Monitor            `json:"monitorsInAlarm"`
 	StaleSeconds   float64              `json:"staleSeconds" doc:"Age from which what is known of a group counts as unknown"`
 }
@@ -99,6 +100,16 @@ type OverdueDrill struct {
 type SplitBrain struct {
 	Group    string   `json:"group"`
 	Machines []string `json:"machines" doc:"Seen running where they must not, as site/machine"`
+}
+
+// VaultLink is a way of recovery points, and how well those get there that take it.
+type VaultLink struct {
+	Site        string   `json:"site" doc:"Where machines run"`
+	Vault       string   `json:"vault"`
+	Target      string   `json:"target" doc:"Where they are recovered"`
+	Groups      int      `json:"groups"`
+	Health      string   `json:"health" enum:"critical,unknown,warning,healthy" doc:"Of the worst of them"`
+	LoseSeconds *float64 `json:"loseSeconds,omitempty" doc:"The most that would be lost of a group now"`
 }
 
 // VaultFill is how full a vault is.

@@ -105,7 +105,7 @@ func Calls() []Call {
 		{"history of a day", "/v1/groups/app-00042/history", page},
 		{"runs", "/v1/runs?limit=100", page},
 		{"events", "/v1/events?limit=100", page},
-		{"metrics", "/metrics", 3 * time.Second},
+		{"metrics", "/metrics", time.Second},
 	}
 }
 

@@ -77,8 +77,10 @@ export async function ask<P extends PathOf<M>, M extends Method>(
     throw new Problem(0, String(err instanceof Error ? err.message : err), 'unreachable');
   }
   const { data, error, response } = result;
-  if (!response.ok) {
-    const p = (typeof error === 'object' && error ? error : {}) as Partial<Schemas['Problem']>;
+  // A request that another person has to approve first is accepted, and yet a problem.
+  if (!response.ok || response.headers.get('Content-Type')?.startsWith('application/problem+json')) {
+    const told = error ?? data;
+    const p = (typeof told === 'object' && told ? told : {}) as Partial<Schemas['Problem']>;
     throw new Problem(response.status, p.detail ?? response.statusText, p.kind ?? 'internal', p.hint, p.errors);
   }
   const total = response.headers.get('X-Total');

@@ -1,12 +1,12 @@
 // Every page of the console: its path, its place in the navigation, its code, which is loaded when it is wanted.
-import { IconGauge, IconListCheck, IconPlayerPlay, IconStack2 } from '@tabler/icons-react';
+import { IconActivity, IconAdjustments, IconGauge, IconHeartbeat, IconListCheck, IconPlayerPlay, IconPuzzle, IconSettings, IconStack2, IconTopologyStar3 } from '@tabler/icons-react';
 import { type ComponentType, lazy, type LazyExoticComponent } from 'react';
 import { messages } from '../i18n/i18n';
 
 const names = messages({
-  en: { overview: 'Overview', groups: 'Groups', plans: 'Recovery plans', runs: 'Runs' },
-  ja: { overview: '概要', groups: 'グループ', plans: '復旧計画', runs: '実行' },
-  fr: { overview: 'Vue d’ensemble', groups: 'Groupes', plans: 'Plans de reprise', runs: 'Exécutions' },
+  en: { overview: 'Overview', groups: 'Groups', plans: 'Recovery plans', runs: 'Runs', sites: 'Sites and vaults', policies: 'Policies', extensions: 'Extensions', monitors: 'Update monitors', activity: 'Activity', settings: 'Settings' },
+  ja: { overview: '概要', groups: 'グループ', plans: '復旧計画', runs: '実行', sites: 'サイトとボールト', policies: 'ポリシー', extensions: '拡張機能', monitors: '更新の監視', activity: 'アクティビティ', settings: '設定' },
+  fr: { overview: 'Vue d’ensemble', groups: 'Groupes', plans: 'Plans de reprise', runs: 'Exécutions', sites: 'Sites et coffres', policies: 'Politiques', extensions: 'Extensions', monitors: 'Mises à jour', activity: 'Activité', settings: 'Réglages' },
 });
 
 export interface PageProps {
@@ -33,4 +33,11 @@ export const routes: Route[] = [
   { path: '/runs/:run', page: lazy(() => import('../pages/run')) },
   { path: '/groups/:name', page: lazy(() => import('../pages/group')) },
   { path: '/groups/:name/points', page: lazy(() => import('../pages/points')) },
+  { path: '/sites', page: lazy(() => import('../pages/sites')), name: 'sites', icon: IconTopologyStar3 },
+  { path: '/sites/:site', page: lazy(() => import('../pages/site')) },
+  { path: '/policies', page: lazy(() => import('../pages/policies')), name: 'policies', icon: IconAdjustments },
+  { path: '/extensions', page: lazy(() => import('../pages/extensions')), name: 'extensions', icon: IconPuzzle },
+  { path: '/monitors', page: lazy(() => import('../pages/monitors')), name: 'monitors', icon: IconHeartbeat },
+  { path: '/activity', page: lazy(() => import('../pages/activity')), name: 'activity', icon: IconActivity },
+  { path: '/settings', page: lazy(() => import('../pages/settings')), name: 'settings', icon: IconSettings },
 ];

@@ -31,28 +31,37 @@ export function Confirm({ opened, onClose, title, action, onConfirm, busy, probl
     onClose();
   };
   return (
-    <Modal opened={opened} onClose={close} title={title} centered closeButtonProps={{ 'aria-label': w.close }} styles={{ title: { fontWeight: 650 } }}>
-      <form
-        onSubmit={(e) => {
-          e.preventDefault();
-          if (ready && !busy) onConfirm();
-        }}
-      >
-        <Stack>
-          {children}
-          {typed && <TextInput label={w.type(typed)} value={text} onChange={(e) => setText(e.currentTarget.value)} autoComplete="off" spellCheck={false} data-autofocus />}
-          <ProblemNote problem={problem} />
-          {cmd && <Cli cmd={cmd} />}
-          <Group justify="flex-end">
-            <Button variant="default" onClick={close}>
-              {w.cancel}
-            </Button>
-            <Button type="submit" color={danger ? 'red.8' : undefined} disabled={!ready} loading={busy}>
-              {action}
-            </Button>
-          </Group>
-        </Stack>
-      </form>
-    </Modal>
+    <Modal.Root opened={opened} onClose={close} centered>
+      <Modal.Overlay />
+      <Modal.Content>
+        <Group justify="space-between" wrap="nowrap" px="md" pt="md" pb="xs">
+          <Modal.Title fw={650}>{title}</Modal.Title>
+          <Modal.CloseButton aria-label={w.close} />
+        </Group>
+        <Modal.Body>
+          <form
+            onSubmit={(e) => {
+              e.preventDefault();
+              if (ready && !busy) onConfirm();
+            }}
+          >
+            <Stack>
+              {children}
+              {typed && <TextInput label={w.type(typed)} value={text} onChange={(e) => setText(e.currentTarget.value)} autoComplete="off" spellCheck={false} data-autofocus />}
+              <ProblemNote problem={problem} />
+              {cmd && <Cli cmd={cmd} />}
+              <Group justify="flex-end">
+                <Button variant="default" onClick={close}>
+                  {w.cancel}
+                </Button>
+                <Button type="submit" color={danger ? 'red.8' : undefined} disabled={!ready} loading={busy}>
+                  {action}
+                </Button>
+              </Group>
+            </Stack>
+          </form>
+        </Modal.Body>
+      </Modal.Content>
+    </Modal.Root>
   );
 }

@@ -9,18 +9,19 @@ interface Props extends ButtonProps {
   verb: Verb;
   /** Why it is not possible now, whoever asks. */
   reason?: string;
+  type?: 'button' | 'submit';
   onClick?: MouseEventHandler<HTMLButtonElement>;
   children: ReactNode;
 }
 
 /** A button that says why it cannot be pressed: for want of a right, or for a reason. */
-export function Deed({ verb, reason, onClick, children, ...rest }: Props) {
+export function Deed({ verb, reason, type = 'button', onClick, children, ...rest }: Props) {
   const w = useMessages(words);
   const may = useMay();
   const why = !may(verb) ? w.notAllowed(verb) : reason;
   return (
     <Tooltip label={why} disabled={!why} multiline maw={320}>
-      <Button {...rest} onClick={why ? (e) => e.preventDefault() : onClick} data-disabled={why ? true : undefined} aria-disabled={!!why} aria-description={why}>
+      <Button {...rest} type={type} onClick={why ? (e) => e.preventDefault() : onClick} data-disabled={why ? true : undefined} aria-disabled={!!why} aria-description={why}>
         {children}
       </Button>
     </Tooltip>

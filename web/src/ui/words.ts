@@ -5,19 +5,19 @@ export const words = messages({
   en: {
     cancel: 'Cancel', close: 'Close', copy: 'Copy', copied: 'Copied', never: 'never', none: 'none', unknown: 'unknown', retry: 'Try again',
     cli: 'The same as a command', hint: 'What helps', notAllowed: (verb: string) => `Your role does not allow this (${verb})`,
-    type: (text: string) => `Type ${text} to confirm`, loading: 'Loading', more: 'Details',
+    type: (text: string) => `Type ${text} to confirm`, loading: 'Loading', deeds: 'Actions', more: 'Details',
     unreachable: 'The controller cannot be reached', utc: 'UTC',
   },
   ja: {
     cancel: 'キャンセル', close: '閉じる', copy: 'コピー', copied: 'コピーしました', never: 'なし', none: 'なし', unknown: '不明', retry: '再試行',
     cli: '同じ操作のコマンド', hint: '対処', notAllowed: (verb) => `この操作の権限がありません (${verb})`,
-    type: (text) => `確認のため ${text} と入力してください`, loading: '読み込み中', more: '詳細',
+    type: (text) => `確認のため ${text} と入力してください`, loading: '読み込み中', deeds: '操作', more: '詳細',
     unreachable: 'コントローラーに接続できません', utc: 'UTC',
   },
   fr: {
     cancel: 'Annuler', close: 'Fermer', copy: 'Copier', copied: 'Copié', never: 'jamais', none: 'aucun', unknown: 'inconnu', retry: 'Réessayer',
     cli: 'La même chose en commande', hint: 'Ce qui aide', notAllowed: (verb) => `Votre rôle ne le permet pas (${verb})`,
-    type: (text) => `Saisissez ${text} pour confirmer`, loading: 'Chargement', more: 'Détails',
+    type: (text) => `Saisissez ${text} pour confirmer`, loading: 'Chargement', deeds: 'Actions', more: 'Détails',
     unreachable: 'Le contrôleur est injoignable', utc: 'UTC',
   },
 });

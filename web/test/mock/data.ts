@@ -53,7 +53,7 @@ export const overview = (): Schemas['Overview'] => ({
   drillsOverdue: [{ group: 'archive', overdueSeconds: 120 * 86400, limitSeconds: 90 * 86400, provenAt: ago(120 * 86400) }],
   splitBrains: [{ group: 'orders', machines: ['east/orders-db'] }],
   vaults: [{ name: 'main', url: 's3://understudy-main?endpoint=https://objects.example.com', groups: 6, at: ago(300), bytes: 1_840_000_000_000 }, { name: 'cold', url: 'file:///srv/cold', groups: 2, at: ago(300), bytes: 412_000_000_000, freeBytes: 88_000_000_000 }],
-  monitorsInAlarm: [],
+  links: links(), monitorsInAlarm: [],
 });
 
 /** A day in the life of a group: quiet nights, a backup at three that makes it late. */
@@ -99,4 +99,10 @@ export const events = (group = 'shop'): Schemas['Event'][] => [
   { sequence: 880, time: ago(3 * 86400), kind: 'run.ended', group, run: 'r-77', message: `drill of ${group} succeeded: booted in 14.2 s` },
   { sequence: 871, time: ago(3 * 86400 + 200), kind: 'lag.back', group, message: 'within its objective again after 2m10s' },
   { sequence: 870, time: ago(3 * 86400 + 330), kind: 'lag.over', group, message: 'would lose 12 s, the objective is 5 s' },
+];
+
+export const links = (): Schemas['VaultLink'][] => [
+  { site: 'east', vault: 'main', target: 'west', groups: 5, health: 'critical', loseSeconds: 1843 },
+  { site: 'west', vault: 'archive', target: 'east', groups: 2, health: 'healthy', loseSeconds: 12 },
+  { site: 'france', vault: 'main', target: 'west', groups: 1, health: 'warning', loseSeconds: 340 },
 ];

@@ -2,8 +2,9 @@
 // `npm run mock` serves the console with it; `npm run shots` takes pictures of every page with it.
 import type { AnswerOf, PathOf } from '../../src/api/client';
 import { match } from '../../src/app/match';
-import { check, group, planDetail, planHistory, plans, preview, question, run } from './recovery';
 import { events, history, inventories, machines, many, overview, past, points, runs, statuses } from './data';
+import * as house from './house';
+import { check, group, planDetail, planHistory, plans, preview, question, run } from './recovery';
 
 export interface Asked {
   params: Record<string, string>;
@@ -14,7 +15,7 @@ type Answers = { [P in PathOf<'get'>]?: (asked: Asked) => AnswerOf<P, 'get'> };
 
 const get: Answers = {
   '/v1/session': () => ({
-    user: 'aiko', method: 'password', grants: [{ role: 'admin', scope: '*' }],
+    user: 'aiko', method: 'password', fourEyes: true, grants: [{ role: 'admin', scope: '*' }],
     verbs: ['read', 'replicate', 'protect', 'unprotect', 'test-failover', 'failover', 'approve', 'power', 'extend', 'copy', 'configure', 'manage-access', 'audit', 'self'],
   }),
   '/v1/login-methods': () => ({ bootstrap: false, password: true, oidc: [] }),
@@ -22,6 +23,27 @@ const get: Answers = {
   '/v1/status': ({ query }) => (query.get('q') === 'tenant' ? many(5000) : statuses()),
   '/v1/groups': () => ['orders', 'shop'].map(group),
   '/v1/groups/{name}/status': ({ params }) => statuses().find((s) => s.group === params.name) ?? statuses()[0]!,
+  '/v1/sites': () => house.sites(),
+  '/v1/sites/{name}': ({ params }) => house.sites().find((s) => s.name === params.name) ?? house.sites()[0]!,
+  '/v1/sites/{name}/examination': () => house.examination(),
+  '/v1/machines': () => house.machines(),
+  '/v1/vaults': () => house.vaults(),
+  '/v1/vaults/{name}/usage': ({ params }) => house.usage(params.name ?? ''),
+  '/v1/policies': () => house.policies(),
+  '/v1/policies/{name}/effective': ({ params }) => house.effective(params.name ?? ''),
+  '/v1/monitors': () => house.monitors(),
+  '/v1/monitors/{name}': () => house.monitors()[0]!,
+  '/v1/extensions': () => house.inventories(),
+  '/v1/extension-catalogue': () => house.catalogue(),
+  '/v1/audit': () => house.audit(),
+  '/v1/audit/verify': () => ({ intact: true, entries: 41, head: '41:ab12', findings: [] }),
+  '/v1/channels': () => house.channels(),
+  '/v1/notification-rules': () => house.rules(),
+  '/v1/notification-settings': () => ({ console: 'https://understudy.example.com', repeat: '4h' }),
+  '/v1/notifications': () => house.notifications(),
+  '/v1/users': () => house.users(),
+  '/v1/tokens': () => house.tokens(),
+  '/v1/approvals': () => house.approvals(),
   '/v1/plans': () => plans(),
   '/v1/plans/{name}': ({ params }) => planDetail(params.name ?? ''),
   '/v1/plans/{name}/history': () => planHistory(),
@@ -39,9 +61,7 @@ const get: Answers = {
   },
   '/v1/groups/{name}/points/{point}': () => points().findLast((p) => p.kind === 'application')!,
   '/v1/groups/{name}/extensions': inventories,
-  '/v1/sites': () => ['east', 'west'].map((name) => ({ name, provider: 'qemu', config: { dir: `/srv/${name}` } })),
   '/v1/sites/{name}/machines': machines,
-  '/v1/policies': () => [{ name: 'gold', rpo: '5s', keep: '5s for 5m, 1m for 1h, 1h for 1d, 1d for 2w', appEvery: '1h' }],
   '/v1/events': ({ query }) => events(query.get('group') ?? undefined),
   '/v1/runs': ({ query }) => runs().filter((r) => query.get('active') !== 'true' || r.state === 'running' || r.state === 'waiting'),
 };

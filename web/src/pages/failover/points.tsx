@@ -3,13 +3,18 @@ import { Group, Radio, Stack, Text } from '@mantine/core';
 import { useGet } from '../../api/query';
 import { useMessages } from '../../i18n/i18n';
 import { Loaded } from '../../ui/page';
-import { Time } from '../../ui/time';
-import { PointStrip } from '../../ui/strip';
+import { Time, useNow } from '../../ui/time';
+import { Timeline } from '../points/timeline';
 import { failover as words } from './messages';
+
+const none: ReadonlySet<string> = new Set();
 
 export function Points({ group, value, onChange }: { group: string; value: string; onChange: (point: string) => void }) {
   const w = useMessages(words);
+  const now = useNow();
   const points = useGet('/v1/groups/{name}/points', { path: { name: group } });
+  const status = useGet('/v1/groups/{name}/status', { path: { name: group } });
+  const proven = new Set(status.data?.provenPoint ? [status.data.provenPoint] : []);
   return (
     <Loaded from={points}>
       {(list) => {
@@ -49,7 +54,12 @@ export function Points({ group, value, onChange }: { group: string; value: strin
               <Text size="sm" fw={600} mb={6}>
                 {w.chosen}
               </Text>
-              <PointStrip points={list} value={named?.id} onPick={(p) => onChange(p.id)} />
+              <Timeline points={list} proven={proven} gone={none} now={now} chosen={named} onChoose={(p) => onChange(p.id)} />
+              {named && (
+                <Text size="sm">
+                  <Time at={named.time} /> · {named.kind} · {named.names?.join(', ')} <span className="dim">{named.id}</span>
+                </Text>
+              )}
             </div>
           </Stack>
         );
