@@ -1,7 +1,7 @@
 import { Button, Group, NativeSelect, Text, TextInput } from '@mantine/core';
 import { useDebouncedCallback, useMediaQuery } from '@mantine/hooks';
 import { IconArrowNarrowRight, IconSearch, IconX } from '@tabler/icons-react';
-import { useEffect, useState } from 'react';
+import { memo, useEffect, useState } from 'react';
 import type { Input, Schemas } from '../../api/client';
 import { useGet, usePages } from '../../api/query';
 import { links } from '../../app/links';
@@ -114,6 +114,8 @@ function Filters({ value, change, filtered }: FiltersProps) {
   );
 }
 
+const columns = { gridTemplateColumns: 'minmax(7rem,1.4fr) 8rem 5rem 7.5rem 11.5rem 11.5rem minmax(8.5rem,1fr)' };
+
 interface TableProps {
   rows: Schemas['Status'][];
   total: number;
@@ -125,14 +127,12 @@ interface TableProps {
 function Table({ rows, total, at, more }: TableProps) {
   const w = useMessages(groups);
   const fw = useMessages(factWords);
-  const f = useFormat();
-  const narrow = useMediaQuery('(max-width: 62em)');
+  const narrow = !!useMediaQuery('(max-width: 62em)');
   const drawn = useRows(rows.length, narrow ? 112 : 52);
   const near = drawn.to > rows.length - 60 && rows.length < total;
   useEffect(() => {
     if (near) more();
   }, [near, more]);
-  const columns = { gridTemplateColumns: 'minmax(7rem,1.4fr) 8rem 5rem 7.5rem 11.5rem 11.5rem minmax(8.5rem,1fr)' };
   return (
     <div className="sheet" style={{ padding: 0 }} role="table" aria-label={w.title} aria-rowcount={total + 1}>
       {!narrow && (
@@ -147,57 +147,62 @@ function Table({ rows, total, at, more }: TableProps) {
         </div>
       )}
       <div className="rows" role="rowgroup" ref={drawn.ref} style={{ height: drawn.height }}>
-        {rows.slice(drawn.from, drawn.to).map((s, n) => {
-          const i = drawn.from + n;
-          const place = { top: drawn.top(i), height: narrow ? 112 : 52 };
-          const lose = <Lose seconds={s.loseSeconds} at={at} />;
-          const where = (
-            <span role="cell" className="cut dim">
-              {s.site} <IconArrowNarrowRight size={14} style={{ verticalAlign: '-2px' }} aria-hidden /> {s.target}
-            </span>
-          );
-          const name = (
-            <span role="cell" className="cut">
-              <a href={links.group(s.group)} onClick={follow(links.group(s.group))} className="cover">
-                {s.group}
-              </a>
-            </span>
-          );
-          return narrow ? (
-            <div key={s.group} className="row" role="row" aria-rowindex={i + 2} style={{ ...place, gridTemplateColumns: '1fr auto', alignContent: 'center' }}>
-              {name}
-              <span role="cell" className={s.rpoMet ? '' : 'warn'} style={{ fontWeight: 600 }}>
-                {lose}
-              </span>
-              <span role="cell" style={{ gridColumn: '1 / -1', display: 'flex', gap: 6, flexWrap: 'wrap' }}>
-                <HealthFact value={s.health} />
-                <ReplicationFact value={s.replicating} />
-                <RecoverabilityFact value={s.recoverability} />
-              </span>
-            </div>
-          ) : (
-            <div key={s.group} className="row" role="row" aria-rowindex={i + 2} style={{ ...place, ...columns }}>
-              {name}
-              <span role="cell" className={`end ${s.rpoMet ? '' : 'warn'}`} style={{ fontWeight: 600 }}>
-                {lose}
-              </span>
-              <span role="cell" className="end dim">
-                {f.duration(s.rpoSeconds)}
-              </span>
-              <span role="cell">
-                <HealthFact value={s.health} title={s.healthReason} />
-              </span>
-              <span role="cell">
-                <ReplicationFact value={s.replicating} />
-              </span>
-              <span role="cell">
-                <RecoverabilityFact value={s.recoverability} />
-              </span>
-              {where}
-            </div>
-          );
-        })}
+        {rows.slice(drawn.from, drawn.to).map((s, n) => (
+          <Row key={s.group} s={s} at={at} index={drawn.from + n + 2} top={drawn.top(drawn.from + n)} narrow={narrow} />
+        ))}
       </div>
     </div>
   );
 }
+
+/** Scrolling draws rows that come into sight, and leaves the others alone. */
+const Row = memo(function Row({ s, at, index, top, narrow }: { s: Schemas['Status']; at: number; index: number; top: number; narrow: boolean }) {
+  const f = useFormat();
+  const place = { top, height: narrow ? 112 : 52 };
+  const lose = <Lose seconds={s.loseSeconds} at={at} />;
+  const where = (
+    <span role="cell" className="cut dim">
+      {s.site} <IconArrowNarrowRight size={14} style={{ verticalAlign: '-2px' }} aria-hidden /> {s.target}
+    </span>
+  );
+  const name = (
+    <span role="cell" className="cut">
+      <a href={links.group(s.group)} onClick={follow(links.group(s.group))} className="cover">
+        {s.group}
+      </a>
+    </span>
+  );
+  return narrow ? (
+    <div className="row" role="row" aria-rowindex={index} style={{ ...place, gridTemplateColumns: '1fr auto', alignContent: 'center' }}>
+      {name}
+      <span role="cell" className={s.rpoMet ? '' : 'warn'} style={{ fontWeight: 600 }}>
+        {lose}
+      </span>
+      <span role="cell" style={{ gridColumn: '1 / -1', display: 'flex', gap: 6, flexWrap: 'wrap' }}>
+        <HealthFact value={s.health} />
+        <ReplicationFact value={s.replicating} />
+        <RecoverabilityFact value={s.recoverability} />
+      </span>
+    </div>
+  ) : (
+    <div className="row" role="row" aria-rowindex={index} style={{ ...place, ...columns }}>
+      {name}
+      <span role="cell" className={`end ${s.rpoMet ? '' : 'warn'}`} style={{ fontWeight: 600 }}>
+        {lose}
+      </span>
+      <span role="cell" className="end dim">
+        {f.duration(s.rpoSeconds)}
+      </span>
+      <span role="cell">
+        <HealthFact value={s.health} title={s.healthReason} />
+      </span>
+      <span role="cell">
+        <ReplicationFact value={s.replicating} />
+      </span>
+      <span role="cell">
+        <RecoverabilityFact value={s.recoverability} />
+      </span>
+      {where}
+    </div>
+  );
+});
