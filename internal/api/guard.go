@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"fmt"
 	"slices"
 
 	"understudy/internal/access"
@@ -176,27 +177,33 @@ func (g guard) CheckPlan(ctx context.Context, file, text string) (plan.Plan, []p
 	return p, problems, warnings, err
 }
 
-// ApplyPlan needs the right to the group that the plan names, and to that of the plan which it replaces.
+// ApplyPlan needs the right to the group that the plan names, and to that of the plan which it replaces. A plan that runs
+// scripts on the controller, or reads secrets there, acts with all of the controller's rights: it takes those of who configures it.
 func (g guard) ApplyPlan(ctx context.Context, file, text, by string) (store.Plan, bool, []string, error) {
-	if must(ctx, access.Protect, access.Object{}) == nil {
-		return g.Backend.ApplyPlan(ctx, file, text, by)
-	}
 	p, problems, _, err := g.Backend.CheckPlan(ctx, file, text)
 	if err == nil && len(problems) == 0 {
-		err = g.mustGroup(ctx, access.Protect, p.Group)
-	}
-	if err == nil && len(problems) == 0 {
-		var old controller.PlanDetail
-		if old, err = g.Backend.Plan(ctx, p.Name, 0); err == nil {
-			err = g.mustGroup(ctx, access.Protect, old.Group)
-		} else {
-			err = absent(err)
-		}
+		err = g.mustPlan(ctx, p)
 	}
 	if err != nil {
 		return store.Plan{}, false, nil, err
 	}
-	return g.Backend.ApplyPlan(ctx, file, text, by)
+	return g.Backend.ApplyPlan(ctx, file, text, by) // which names the problems
+}
+
+func (g guard) mustPlan(ctx context.Context, p plan.Plan) error {
+	if p.ActsAsController() {
+		if err := must(ctx, access.Configure, access.Object{}); err != nil {
+			return fmt.Errorf("plan %s runs scripts or reads secrets at the controller: %w", p.Name, err)
+		}
+	}
+	if err := g.mustGroup(ctx, access.Protect, p.Group); err != nil {
+		return err
+	}
+	old, err := g.Backend.Plan(ctx, p.Name, 0)
+	if err != nil {
+		return absent(err)
+	}
+	return g.mustGroup(ctx, access.Protect, old.Group)
 }
 
 // runVerb is what one has to be allowed to begin a run of a kind, or to stop it.

@@ -276,6 +276,22 @@ func TestScopes(t *testing.T) {
 	_, err = shopOperator.Clone(ctx, wire.Clone{Group: "shop", Point: "latest", Machine: "shop-m", To: "north", As: "copy"})
 	refused("make a machine at a site that is not in scope", err)
 
+	// What runs on the controller or reads its secrets takes who configures it, wherever else the caller may do everything.
+	const plain = "name: p\ngroup: shop\nstages:\n  - name: one\n    machines: [shop-m]\n"
+	everywhere := as("op", "operator", "*")
+	for what, c := range map[string]*client.Client{"everywhere": everywhere, "group": shopOperator} {
+		_, err = c.ApplyPlan(ctx, wire.PlanText{Text: plain + "after:\n  - name: run\n    script: {argv: [id]}\n"})
+		refused("a plan with a script, "+what, err)
+		_, err = c.ApplyPlan(ctx, wire.PlanText{Text: plain + "secrets:\n  token: {file: /etc/shadow}\n"})
+		refused("a plan that reads a file, "+what, err)
+		if _, err = c.ApplyPlan(ctx, wire.PlanText{Text: plain}); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+	}
+	if _, err = admin.ApplyPlan(ctx, wire.PlanText{Text: plain + "after:\n  - name: run\n    script: {argv: [id]}\n"}); err != nil {
+		t.Error(err)
+	}
+
 	// Who may rehearse may not fail over.
 	runner := as("dr", "drill-runner", "group:shop")
 	_, err = runner.Failover(ctx, "shop", wire.Failover{Kind: "unplanned"})

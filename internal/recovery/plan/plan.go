@@ -237,6 +237,11 @@ func (p Plan) Actions() []Action {
 	return append(all, p.After...)
 }
 
+// ActsAsController reports whether the plan has the controller run programs or read secrets, with all of its rights.
+func (p Plan) ActsAsController() bool {
+	return len(p.Secrets) > 0 || slices.ContainsFunc(p.Actions(), func(a Action) bool { return a.Script != nil })
+}
+
 // Same reports whether two plans mean the same, whatever their text.
 func (p Plan) Same(q Plan) bool {
 	p.Description, q.Description = "", ""
