@@ -155,8 +155,11 @@ func TestRoundTrip(t *testing.T) {
 			w.write(w.east, 3)
 			if !planned {
 				w.sync()
-				// What the source alone has is lost, and kept until the way back is committed.
-				w.east.WriteDisk(dr.DiskID{Machine: "db", Disk: "data"}, 100, []byte("never replicated"))
+				// What the source alone has is lost, and kept until the way back is committed. When it is fenced no cycle can
+				// send that any more.
+				w.east.OnNext(fake.OpFence, func() {
+					w.east.WriteDisk(dr.DiskID{Machine: "db", Disk: "data"}, 100, []byte("never replicated"))
+				})
 			}
 			w.do(kind)
 			w.stands(dr.StateFailedOver, "west")

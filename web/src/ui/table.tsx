@@ -22,7 +22,7 @@ export function Table<T>({ title, aside, label, rows, columns, by }: { title?: s
           <thead>
             <tr>
               {columns.map((c) => (
-                <th key={c.title} className={c.n ? 'n' : undefined}>
+                <th key={c.title ?? 'deeds'} className={c.n ? 'n' : undefined}>
                   {c.title ?? <VisuallyHidden>{w.deeds}</VisuallyHidden>}
                 </th>
               ))}
@@ -32,7 +32,7 @@ export function Table<T>({ title, aside, label, rows, columns, by }: { title?: s
             {rows.map((row) => (
               <tr key={by(row)}>
                 {columns.map((c) => (
-                  <td key={c.title} className={c.n ? 'n' : undefined}>
+                  <td key={c.title ?? 'deeds'} className={c.n ? 'n' : undefined}>
                     {c.cell(row)}
                   </td>
                 ))}

@@ -1,11 +1,10 @@
 // A plan as a graph, from top to bottom: a box for what precedes the stages, each stage, and what follows them. Loaded when it is wanted.
-import '@xyflow/react/dist/style.css';
 import './plan.css';
-import { useMantineColorScheme } from '@mantine/core';
-import { type Edge, Handle, type Node, type NodeProps, Position, ReactFlow } from '@xyflow/react';
+import { type Edge, Handle, type Node, type NodeProps, Position } from '@xyflow/react';
 import { useMemo } from 'react';
 import type { Schemas } from '../../api/client';
 import { useMessages } from '../../i18n/i18n';
+import { Flow } from '../../ui/flow';
 import { plan as words } from './messages';
 
 type Block = Schemas['PlanBlock'];
@@ -18,33 +17,11 @@ const head = 38;
 
 export default function Graph({ blocks }: { blocks: Block[] }) {
   const w = useMessages(words);
-  const { colorScheme } = useMantineColorScheme();
-  const { nodes, edges, tall, wide } = useMemo(
-    () =>
-      lay(blocks, (b, stage) => (b.kind === 'stage' ? w.stage(stage, b.stage ?? '') : b.kind === 'before' ? w.before : w.after)),
+  const { nodes, edges, tall } = useMemo(
+    () => lay(blocks, (b, stage) => (b.kind === 'stage' ? w.stage(stage, b.stage ?? '') : b.kind === 'before' ? w.before : w.after)),
     [blocks, w],
   );
-  return (
-    <div style={{ height: Math.min(720, tall + 40), minHeight: 220 }} role="group" aria-label={w.graph}>
-      <ReactFlow
-        key={`${nodes.length}-${wide}`}
-        nodes={nodes}
-        edges={edges}
-        nodeTypes={types}
-        colorMode={colorScheme === 'auto' ? 'system' : colorScheme}
-        fitView
-        fitViewOptions={{ maxZoom: 1, padding: 0.04 }}
-        minZoom={0.2}
-        nodesDraggable={false}
-        nodesConnectable={false}
-        nodesFocusable={false}
-        edgesFocusable={false}
-        elementsSelectable={false}
-        zoomOnScroll={false}
-        preventScrolling={false}
-      />
-    </div>
-  );
+  return <Flow label={w.graph} height={Math.max(220, Math.min(720, tall + 40))} nodes={nodes} edges={edges} types={types} />;
 }
 
 /** Rows of nodes, one under the other; machines of a stage stand side by side, since they start at the same time. */
@@ -78,7 +55,7 @@ function lay(blocks: Block[], title: (b: Block, stage: number) => string) {
     }
     y += tall + gap;
   }
-  return { nodes, edges, tall: y, wide };
+  return { nodes, edges, tall: y };
 }
 
 function about(a: Schemas['PlanAction']): string {
@@ -92,7 +69,7 @@ function BlockNode({ data }: NodeProps) {
 function ItemNode({ data }: NodeProps) {
   const item = data as unknown as Item;
   return (
-    <div className={`plan-item ${item.kind}`} title={item.about}>
+    <div className={`flow-item ${item.kind}`} title={item.about}>
       <Handle type="target" position={Position.Top} isConnectable={false} />
       <strong>{item.text}</strong>
       {item.about && <span>{item.about}</span>}

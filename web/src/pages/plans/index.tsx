@@ -6,7 +6,8 @@ import { useMessages } from '../../i18n/i18n';
 import { Empty } from '../../ui/empty';
 import { Fact } from '../../ui/badge';
 import { Deed } from '../../ui/may';
-import { Loaded, Page, Scroll, Section } from '../../ui/page';
+import { Loaded, Page } from '../../ui/page';
+import { Table } from '../../ui/table';
 import { Time } from '../../ui/time';
 import { plans } from './messages';
 
@@ -38,40 +39,18 @@ export default function Plans() {
               {w.emptyText}
             </Empty>
           ) : (
-            <Section flush>
-              <Scroll label={w.title}>
-                <table className="table">
-                  <thead>
-                    <tr>
-                      <th>{w.plan}</th>
-                      <th>{w.group}</th>
-                      <th className="n">{w.version}</th>
-                      <th>{w.verified}</th>
-                      <th>{w.updated}</th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {data.map((p) => (
-                      <tr key={p.name}>
-                        <td>
-                          <Link to={`/plans/${p.name}`}>{p.name}</Link>
-                        </td>
-                        <td>
-                          <Link to={`/groups/${p.group}`}>{p.group}</Link>
-                        </td>
-                        <td className="n">{p.version}</td>
-                        <td>
-                          <Verified plan={p} />
-                        </td>
-                        <td>
-                          <Time at={p.updated} short />
-                        </td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </Scroll>
-            </Section>
+            <Table
+              label={w.title}
+              rows={data}
+              by={(p) => p.name}
+              columns={[
+                { title: w.plan, cell: (p) => <Link to={`/plans/${p.name}`}>{p.name}</Link> },
+                { title: w.group, cell: (p) => <Link to={`/groups/${p.group}`}>{p.group}</Link> },
+                { title: w.version, n: true, cell: (p) => p.version },
+                { title: w.verified, cell: (p) => <Verified plan={p} /> },
+                { title: w.updated, cell: (p) => <Time at={p.updated} short /> },
+              ]}
+            />
           )
         }
       </Loaded>

@@ -6,7 +6,8 @@ import { Link, useSearch } from '../../app/router';
 import { useMessages } from '../../i18n/i18n';
 import { Empty } from '../../ui/empty';
 import { useFormat } from '../../ui/format';
-import { Loaded, Page, Scroll, Section } from '../../ui/page';
+import { Loaded, Page } from '../../ui/page';
+import { Table } from '../../ui/table';
 import { RunFact, runKinds, type RunState, useRunKind } from '../../ui/run';
 import { Time } from '../../ui/time';
 import { runs } from './messages';
@@ -52,41 +53,21 @@ export default function Runs() {
               </Empty>
             )
           ) : (
-            <Section flush>
-              <Scroll label={w.title}>
-                <table className="table">
-                  <thead>
-                    <tr>
-                      <th>{w.run}</th>
-                      <th>{w.kind}</th>
-                      <th>{w.about}</th>
-                      <th>{w.state}</th>
-                      <th>{w.begun}</th>
-                      <th className="n">{w.took}</th>
-                      <th>{w.by}</th>
-                    </tr>
-                  </thead>
-                  <tbody>
-                    {data.map((r) => (
-                      <tr key={r.id}>
-                        <td>
-                          <Link to={`/runs/${r.id}`}>{r.id}</Link>
-                        </td>
-                        <td>{kind(r.kind)}</td>
-                        <td>{r.group ? <Link to={`/groups/${r.group}`}>{r.group}</Link> : r.about}</td>
-                        <td>
-                          <RunFact state={r.state as RunState} />
-                        </td>
-                        <td>
-                          <Time at={r.requested} short />
-                        </td>
-                        <td className="n">{r.started && r.ended ? f.duration((Date.parse(r.ended) - Date.parse(r.started)) / 1000) : ''}</td>
-                        <td>{r.by}</td>
-                      </tr>
-                    ))}
-                  </tbody>
-                </table>
-              </Scroll>
+            <>
+              <Table
+                label={w.title}
+                rows={data}
+                by={(r) => r.id}
+                columns={[
+                  { title: w.run, cell: (r) => <Link to={`/runs/${r.id}`}>{r.id}</Link> },
+                  { title: w.kind, cell: (r) => kind(r.kind) },
+                  { title: w.about, cell: (r) => (r.group ? <Link to={`/groups/${r.group}`}>{r.group}</Link> : r.about) },
+                  { title: w.state, cell: (r) => <RunFact state={r.state as RunState} /> },
+                  { title: w.begun, cell: (r) => <Time at={r.requested} short /> },
+                  { title: w.took, n: true, cell: (r) => r.started && r.ended && f.duration((Date.parse(r.ended) - Date.parse(r.started)) / 1000) },
+                  { title: w.by, cell: (r) => r.by },
+                ]}
+              />
               {data.length === limit && limit < most && (
                 <Group justify="center" p="sm">
                   <Button variant="default" onClick={() => setLimit(Math.min(most, limit * 3))}>
@@ -94,7 +75,7 @@ export default function Runs() {
                   </Button>
                 </Group>
               )}
-            </Section>
+            </>
           )
         }
       </Loaded>

@@ -1,12 +1,10 @@
 // Sites and vaults as a map: each link carries the groups that go that way, and is as bad as the worst of them.
-import '@xyflow/react/dist/style.css';
-import '../plan/plan.css';
-import { useMantineColorScheme } from '@mantine/core';
-import { type Edge, Handle, MarkerType, type Node, type NodeProps, Position, ReactFlow } from '@xyflow/react';
+import { type Edge, Handle, MarkerType, type Node, type NodeProps, Position } from '@xyflow/react';
 import { useMemo } from 'react';
 import type { Schemas } from '../../api/client';
 import { useConnection } from '../../api/connection';
 import { useMessages } from '../../i18n/i18n';
+import { Flow } from '../../ui/flow';
 import { type Format, useFormat } from '../../ui/format';
 import { sites as words } from './messages';
 
@@ -20,30 +18,9 @@ export default function SiteMap({ links }: { links: LinkOf[] }) {
   const w = useMessages(words);
   const f = useFormat();
   const { reachable } = useConnection();
-  const { colorScheme } = useMantineColorScheme();
   const { nodes, edges } = useMemo(() => lay(links, reachable, f, w), [links, reachable, f, w]);
   const rows = Math.max(...nodes.map((n) => n.position.y)) / down + 1;
-  return (
-    <div style={{ height: Math.min(560, rows * down + 40) }} role="group" aria-label={w.map}>
-      <ReactFlow
-        key={nodes.length}
-        nodes={nodes}
-        edges={edges}
-        nodeTypes={types}
-        colorMode={colorScheme === 'auto' ? 'system' : colorScheme}
-        fitView
-        fitViewOptions={{ maxZoom: 1, padding: 0.08 }}
-        minZoom={0.2}
-        nodesDraggable={false}
-        nodesConnectable={false}
-        nodesFocusable={false}
-        edgesFocusable={false}
-        elementsSelectable={false}
-        zoomOnScroll={false}
-        preventScrolling={false}
-      />
-    </div>
-  );
+  return <Flow label={w.map} height={Math.min(560, rows * down + 40)} nodes={nodes} edges={edges} types={types} />;
 }
 
 /** Three columns: where machines run, vaults, where they are recovered. */
@@ -76,7 +53,7 @@ function lay(links: LinkOf[], reachable: boolean, f: Format, w: { groups: (n: nu
 
 function Place({ data }: NodeProps) {
   return (
-    <div className={`plan-item ${data.kind === 'vault' ? 'approval' : ''}`}>
+    <div className={`flow-item ${data.kind === 'vault' ? 'approval' : ''}`}>
       <Handle type="target" position={Position.Left} isConnectable={false} />
       <strong>{String(data.name)}</strong>
       <span>{String(data.kind)}</span>
