@@ -32,6 +32,7 @@ type App struct {
 	data      string // controller's folder
 	apiURL    string
 	tokenFile string
+	caFile    string
 	verbose   bool
 	noInput   bool
 
@@ -136,6 +137,7 @@ See it all happen on this machine: understudy demo`,
 	flags.StringVar(&a.data, "data", os.Getenv("UNDERSTUDY_DATA"), "the controller's folder (default: the user's state folder)")
 	flags.StringVar(&a.apiURL, "api", os.Getenv("UNDERSTUDY_API"), "the controller's URL (default: as written in its folder)")
 	flags.StringVar(&a.tokenFile, "token-file", os.Getenv("UNDERSTUDY_TOKEN_FILE"), "file with the API token (default: in the controller's folder)")
+	flags.StringVar(&a.caFile, "ca-file", os.Getenv("UNDERSTUDY_CA_FILE"), "file with the certificate of the controller at --api, or of what signed it (default: the system's)")
 	root.AddGroup(
 		&cobra.Group{ID: groupFiles, Title: "Recovery points, with or without a controller:"},
 		&cobra.Group{ID: groupProtect, Title: "Protection:"},

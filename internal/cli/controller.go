@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -53,5 +54,31 @@ func (a *App) client() (*client.Client, error) {
 		return nil, dr.WithHint(fmt.Errorf("read the API token: %w", err), dr.KindUnavailable,
 			start+", or give its token with --token-file or UNDERSTUDY_TOKEN_FILE")
 	}
-	return client.New(url, strings.TrimSpace(string(token))), nil
+	trust, err := a.trust(dir, url)
+	if err != nil {
+		return nil, err
+	}
+	return client.NewTLS(url, strings.TrimSpace(string(token)), trust), nil
+}
+
+// trust says which certificates of a controller are taken: those of --ca-file; of one that was found in its folder, the
+// one that is there; else what the system trusts.
+func (a *App) trust(dir, url string) (*tls.Config, error) {
+	file, rule := a.caFile, client.Roots
+	if file == "" {
+		if a.apiURL != "" || !strings.HasPrefix(url, "https://") {
+			return nil, nil
+		}
+		file, rule = filepath.Join(dir, controller.CertificateFile), client.Only
+	}
+	data, err := os.ReadFile(file)
+	var trust *tls.Config
+	if err == nil {
+		trust, err = rule(data)
+	}
+	if err != nil {
+		return nil, dr.WithHint(fmt.Errorf("read the controller's certificate %s: %w", file, err), dr.KindInvalid,
+			"give the file tls.crt of the controller's data folder with --ca-file or UNDERSTUDY_CA_FILE")
+	}
+	return trust, nil
 }

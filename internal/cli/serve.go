@@ -24,14 +24,16 @@ import (
 
 func (a *App) serveCommand() *cobra.Command {
 	var listen string
+	var secure tlsFlags
 	var options api.Options
 	var logJSON bool
 	cmd := &cobra.Command{
-		Use:   "serve [--data DIR] [--listen HOST:PORT] [--four-eyes]",
+		Use:   "serve [--data DIR] [--listen HOST:PORT] [--tls-cert FILE --tls-key FILE] [--four-eyes]",
 		Short: "Run the controller",
 		Long: `Run the controller: it replicates groups, carries out failovers and answers the API until it is stopped. Machines keep running
 when it stops. Its folder (--data) holds its state, the API's URL in the file api.url and the administrator's token in the file token.
-The API has no encryption: keep it on the loopback address, or put a proxy with TLS before it, and say so with --behind-tls.
+On a loopback address the API has no encryption. Elsewhere it has TLS, with a certificate that is made, tls.crt in the folder, or with your
+own: --tls-cert and --tls-key. Behind a proxy that has TLS itself, say so with --behind-tls: the controller serves without it then.
 As long as there is no user, the file bootstrap-token holds a token with which the console makes the first, once.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -44,18 +46,23 @@ As long as there is no user, the file bootstrap-token holds a token with which t
 				handler = slog.NewJSONHandler(a.Err, &slog.HandlerOptions{Level: level})
 			}
 			options.Logger = slog.New(handler)
-			return a.serve(cmd.Context(), listen, options)
+			return a.serve(cmd.Context(), listen, secure, options)
 		},
 	}
 	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7700", "where the API listens; port 0 takes a free one")
 	cmd.Flags().BoolVar(&options.FourEyes, "four-eyes", false, "have another person approve failovers from a source that answers, what deletes, and shortened retention")
 	cmd.Flags().BoolVar(&options.Secure, "behind-tls", false, "a proxy with TLS is before it: browsers get cookies for TLS only")
+	secure.add(cmd)
 	cmd.Flags().BoolVar(&logJSON, "log-json", false, "write the log as JSON")
 	return cmd
 }
 
-func (a *App) serve(ctx context.Context, listen string, o api.Options) (err error) {
+func (a *App) serve(ctx context.Context, listen string, secure tlsFlags, o api.Options) (err error) {
 	log := o.Logger
+	given, err := secure.load()
+	if err != nil {
+		return err
+	}
 	o.Version, o.Now = a.Version, a.Now
 	dir, err := a.dataDir()
 	if err != nil {
@@ -100,15 +107,27 @@ func (a *App) serve(ctx context.Context, listen string, o api.Options) (err erro
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
+	at := listener.Addr().(*net.TCPAddr) // of a listener on tcp
+	serve := func() error { return server.Serve(listener) }
+	encrypted := secure.wanted(at, o.Secure)
+	switch {
+	case encrypted:
+		if server.TLSConfig, err = secure.config(c, given, at, a.Now(), log); err != nil {
+			return errors.Join(err, listener.Close())
+		}
+		serve = func() error { return server.ServeTLS(listener, "", "") }
+	case !at.IP.IsLoopback() && !o.Secure:
+		log.Warn("passwords and tokens travel unencrypted: leave --tls off away, or put a proxy with TLS before it and say --behind-tls")
+	}
 	served := make(chan error, 1)
 	go func() {
-		err := server.Serve(listener)
+		err := serve()
 		if !errors.Is(err, http.ErrServerClosed) {
 			cancel(fmt.Errorf("serve the API: %w", err))
 		}
 		served <- err
 	}()
-	url := "http://" + listener.Addr().String()
+	url := apiURL(at, encrypted)
 	if err := c.WriteURL(url); err != nil {
 		return errors.Join(fmt.Errorf("write the API's URL: %w", err), server.Close())
 	}

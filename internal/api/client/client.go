@@ -307,7 +307,7 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 		if errors.As(err, &ue) {
 			err = ue.Err
 		}
-		return nil, dr.WithHint(fmt.Errorf("reach the controller at %s: %w", c.base, err), dr.KindUnavailable, "start it: understudy serve")
+		return nil, dr.WithHint(fmt.Errorf("reach the controller at %s: %w", c.base, err), dr.KindUnavailable, reachHint(err))
 	}
 	if resp.StatusCode >= 300 || strings.HasPrefix(resp.Header.Get("Content-Type"), "application/problem+json") {
 		defer resp.Body.Close()
@@ -324,6 +324,10 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 func problem(status int, data []byte) error {
 	var p wire.Problem
 	if err := json.Unmarshal(data, &p); err != nil || p.Detail == "" {
+		// What net/http answers before anything of the controller does.
+		if status == http.StatusBadRequest && bytes.Contains(data, []byte("HTTP request to an HTTPS server")) {
+			return dr.WithHint(errors.New("the controller is served with TLS"), dr.KindInvalid, "use https:// in --api")
+		}
 		return dr.WithHint(fmt.Errorf("the controller answered %d %s", status, http.StatusText(status)), dr.KindUnavailable,
 			"is the URL that of an understudy controller?")
 	}
