@@ -103,7 +103,10 @@ func (f *tlsFlags) hosts(at *net.TCPAddr) ([]string, error) {
 	}
 	names := append(slices.Clone(f.names), host, "localhost", "127.0.0.1", "::1")
 	if !at.IP.IsUnspecified() {
-		return append(names, at.IP.String()), nil
+		if own := at.IP.String(); !slices.Contains(names, own) {
+			names = append(names, own)
+		}
+		return names, nil
 	}
 	addresses, err := net.InterfaceAddrs()
 	if err != nil {
