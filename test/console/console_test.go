@@ -21,15 +21,9 @@ const repository = "../.."
 // TestConsole makes the first administrator and goes through the pages as a person would: web/test/real.mjs has what is done
 // and asserted. The groups are disk image files, so that no guest is booted.
 func TestConsole(t *testing.T) {
-	need.Tool(t, "node", "chromium", "qemu-img", "qemu-nbd")
-	for _, built := range []string{"web/dist/index.html", "web/node_modules/playwright-core/package.json"} {
-		if _, err := os.Stat(filepath.Join(repository, built)); err != nil {
-			need.Missing(t, "the console is not built: run `make web`")
-		}
-	}
+	need.Tool(t, "qemu-img", "qemu-nbd")
+	console(t)
 	dir := t.TempDir()
-	program, data := filepath.Join(dir, "understudy"), filepath.Join(dir, "data")
-	run(t, nil, "go", "build", "-o", program, "understudy/cmd/understudy")
 	disk := make([]byte, 2<<20)
 	_, _ = rand.Read(disk) // never fails
 	for _, name := range []string{"shop-db.raw", "shop-web.raw"} {
@@ -37,8 +31,7 @@ func TestConsole(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	env := append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
-	url := serve(t, env, program, data)
+	c := serve(t, dir)
 	for _, args := range [][]string{
 		{"site", "add", "east", "--provider", "image", "--set", "machine.shop-db=" + filepath.Join(dir, "shop-db.raw"), "--set", "machine.shop-web=" + filepath.Join(dir, "shop-web.raw")},
 		{"vault", "add", "main", filepath.Join(dir, "vault")},
@@ -46,21 +39,37 @@ func TestConsole(t *testing.T) {
 		{"protect", "--group", "shop", "--site", "east", "--vault", "main", "--policy", "gold", "--machine", "shop-db:order=1", "--machine", "shop-web:order=2"},
 		{"sync", "shop"},
 	} {
-		run(t, env, program, append(args, "--data", data)...)
+		c.run(t, args...)
 	}
-	token, err := os.ReadFile(filepath.Join(data, "bootstrap-token"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	run(t, append(os.Environ(), "UNDERSTUDY_URL="+url, "UNDERSTUDY_BOOTSTRAP="+strings.TrimSpace(string(token))), "node", filepath.Join(repository, "web/test/real.mjs"))
+	c.browse(t, "real.mjs")
 }
 
-// serve runs a controller until the test ends, and returns its URL.
-func serve(t *testing.T, env []string, program, data string) string {
+// console needs a browser and the built console.
+func console(t *testing.T) {
 	t.Helper()
+	need.Tool(t, "node", "chromium")
+	for _, built := range []string{"web/dist/index.html", "web/node_modules/playwright-core/package.json"} {
+		if _, err := os.Stat(filepath.Join(repository, built)); err != nil {
+			need.Missing(t, "the console is not built: run `make web`")
+		}
+	}
+}
+
+// A controller is a process of `understudy serve`, with the program that was built for it.
+type controller struct {
+	program, data, url string
+	env                []string
+}
+
+// serve runs a controller in a folder until the test ends.
+func serve(t *testing.T, dir string) controller {
+	t.Helper()
+	c := controller{program: filepath.Join(dir, "understudy"), data: filepath.Join(dir, "data")}
+	c.env = append(os.Environ(), "XDG_CONFIG_HOME="+filepath.Join(dir, "config"))
+	run(t, nil, "go", "build", "-o", c.program, "understudy/cmd/understudy")
 	var log bytes.Buffer
-	cmd := exec.Command(program, "serve", "--data", data, "--listen", "127.0.0.1:0")
-	cmd.Env, cmd.Stdout, cmd.Stderr = env, &log, &log
+	cmd := exec.Command(c.program, "serve", "--data", c.data, "--listen", "127.0.0.1:0")
+	cmd.Env, cmd.Stdout, cmd.Stderr = c.env, &log, &log
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -78,15 +87,33 @@ func serve(t *testing.T, env []string, program, data string) string {
 		}
 	})
 	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if url, err := os.ReadFile(filepath.Join(data, "api.url")); err == nil && len(url) > 0 {
-			return strings.TrimSpace(string(url))
+		if url, err := os.ReadFile(filepath.Join(c.data, "api.url")); err == nil && len(url) > 0 {
+			c.url = strings.TrimSpace(string(url))
+			return c
 		}
 	}
 	t.Fatal("the controller did not begin")
-	return ""
+	return c
 }
 
-func run(t *testing.T, env []string, name string, args ...string) {
+// run runs a command of the controller's user.
+func (c controller) run(t *testing.T, args ...string) string {
+	t.Helper()
+	return run(t, c.env, c.program, append(args, "--data", c.data)...)
+}
+
+// browse runs a script of web/test, which begins with the one-time token.
+func (c controller) browse(t *testing.T, script string) {
+	t.Helper()
+	token, err := os.ReadFile(filepath.Join(c.data, "bootstrap-token"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := append(os.Environ(), "UNDERSTUDY_URL="+c.url, "UNDERSTUDY_BOOTSTRAP="+strings.TrimSpace(string(token)))
+	t.Logf("%s", run(t, env, "node", filepath.Join(repository, "web/test", script)))
+}
+
+func run(t *testing.T, env []string, name string, args ...string) string {
 	t.Helper()
 	cmd := exec.CommandContext(t.Context(), name, args...)
 	cmd.Env = env
@@ -94,7 +121,5 @@ func run(t *testing.T, env []string, name string, args ...string) {
 	if err != nil {
 		t.Fatalf("%s %s: %v\n%s", filepath.Base(name), strings.Join(args, " "), err, out)
 	}
-	if filepath.Base(name) == "node" {
-		t.Logf("%s", out)
-	}
+	return string(out)
 }

@@ -2,14 +2,8 @@
 // token. Every page is held to the rules of browser.mjs in light, dark and 375 px, and its pictures are left in test/screens.
 // A page of its own is one line in `visits`; what a person does on pages is below.
 import assert from 'node:assert/strict';
-import { mkdirSync } from 'node:fs';
-import { launch, open, overflows, violations } from './browser.mjs';
-
-const url = process.env.UNDERSTUDY_URL;
-const token = process.env.UNDERSTUDY_BOOTSTRAP;
-const password = 'correct horse battery';
-const screens = new URL('screens/', import.meta.url).pathname;
-mkdirSync(screens, { recursive: true });
+import { launch, open } from './browser.mjs';
+import { conclude, fault, hold, makeAdministrator, screens, signIn, url } from './person.mjs';
 
 /** Pages, and what shows that they are all there. The group is shop. */
 const visits = [
@@ -18,26 +12,22 @@ const visits = [
   { name: 'group', path: '/groups/shop', see: '.uplot' },
   { name: 'points', path: '/groups/shop/points', see: '.timeline circle' },
   { name: 'points foreseen', path: '/groups/shop/points?in=7d', see: '[aria-live=polite]' },
+  { name: 'runs', path: '/runs', see: 'main h1' },
+  { name: 'plans', path: '/plans', see: 'main .cli, main table' },
+  { name: 'plan new', path: '/plans/new?group=shop', see: '.flow-item' },
+  { name: 'failover', path: '/failover/shop', see: '[role=radio]' },
+  { name: 'sites', path: '/sites', see: '.flow-item' },
+  { name: 'site', path: '/sites/east', see: 'table' },
+  { name: 'policies', path: '/policies', see: 'table' },
+  { name: 'extensions', path: '/extensions', see: 'main h1' },
+  { name: 'monitors', path: '/monitors', see: 'main h1' },
+  { name: 'activity', path: '/activity', see: 'main table, main p.dim' },
+  { name: 'audit', path: '/activity?show=audit', see: 'table' },
+  { name: 'notifications', path: '/settings', see: '[role=tabpanel] section' },
+  { name: 'users', path: '/settings?tab=people', see: '[role=tabpanel] table' },
+  { name: 'tokens', path: '/settings?tab=tokens', see: '[role=tabpanel] section' },
+  { name: 'approvals', path: '/settings?tab=approvals', see: '[role=tabpanel] section' },
 ];
-
-const faults = [];
-const fault = (where, what) => faults.push(`${where}: ${what}`);
-/** A refusal to who is not signed in is part of signing in, not a fault. */
-const expected = (f) => /status of 40[13].*\/v1\/session/.test(f);
-
-async function hold(tab, where) {
-  for (const f of tab.faults.splice(0)) if (!expected(f)) fault(where, f);
-  for (const v of await violations(tab.page)) fault(where, v);
-  if (await overflows(tab.page)) fault(where, 'wider than the window');
-  await tab.page.screenshot({ path: `${screens}real-${where.replaceAll(' ', '-')}.png` });
-}
-
-async function signIn(page) {
-  await page.getByLabel('User').fill('aiko');
-  await page.getByRole('textbox', { name: 'Password' }).fill(password);
-  await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.getByRole('button', { name: 'Signed in as aiko' }).waitFor();
-}
 
 const browser = await launch();
 try {
@@ -45,15 +35,10 @@ try {
   const { page } = tab;
   page.setDefaultTimeout(60_000);
 
-  // The first administrator is made with the one-time token.
   await page.goto('/');
   await page.getByRole('heading', { name: 'Make the first administrator' }).waitFor();
   await hold(tab, 'bootstrap');
-  await page.getByLabel('One-time token').fill(token);
-  await page.getByLabel('User').fill('aiko');
-  await page.getByRole('textbox', { name: 'Password' }).fill(password);
-  await page.getByRole('button', { name: 'Make administrator' }).click();
-  await page.getByRole('button', { name: 'Signed in as aiko' }).waitFor();
+  await makeAdministrator(page);
 
   // Every page, in every look. The session is the browser's.
   const session = await page.context().storageState();
@@ -133,6 +118,4 @@ try {
 } finally {
   await browser.close();
 }
-for (const f of faults) console.log(f);
-console.log(faults.length ? `${faults.length} faults` : `${visits.length} pages: nothing found, pictures in web/test/screens`);
-process.exit(faults.length ? 1 : 0);
+conclude(`${visits.length} pages: nothing found, pictures in web/test/screens`);

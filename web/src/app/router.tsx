@@ -53,7 +53,7 @@ export function follow(to: string) {
 
 type LinkProps = { to: string } & AnchorProps & Omit<AnchorHTMLAttributes<HTMLAnchorElement>, keyof AnchorProps | 'href' | 'onClick'>;
 
-/** A link to a page of the console. */
+/** A link to a page of the console, of the size of the text around it. */
 export const Link = forwardRef<HTMLAnchorElement, LinkProps>(function Link({ to, ...rest }, ref) {
-  return <Anchor ref={ref} href={to} onClick={follow(to)} {...rest} />;
+  return <Anchor ref={ref} inherit href={to} onClick={follow(to)} {...rest} />;
 });

@@ -65,7 +65,7 @@ export default function FailoverPage({ params }: PageProps) {
                 <Radio.Group value={kind ?? ''} onChange={(v) => change({ kind: v })} aria-label={w.kind}>
                   <SimpleGrid cols={{ base: 1, md: 3 }}>
                     {kinds.map((k) => (
-                      <Radio.Card key={k} value={k} p="md" radius="md">
+                      <Radio.Card key={k} value={k} p="md" radius="md" display="flex" style={{ alignItems: 'flex-start' }}>
                         <Group wrap="nowrap" align="start">
                           <Radio.Indicator />
                           <div>

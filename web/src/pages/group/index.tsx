@@ -16,6 +16,7 @@ import { Loaded, Page, Section } from '../../ui/page';
 import { ProblemNote } from '../../ui/problem';
 import { Time } from '../../ui/time';
 import { Events, Extensions, Machines, Settings } from './details';
+import { Drill } from './drill';
 import { History } from './history';
 import { group as words } from './messages';
 
@@ -104,6 +105,7 @@ function Actions({ s }: { s: Schemas['Status'] }) {
       <Deed verb="test-failover" variant={wizard ? 'default' : 'filled'} size="sm" leftSection={<IconTestPipe size={16} />} onClick={() => setAsks('test')}>
         {w.test}
       </Deed>
+      <Drill group={s.group} />
       {wizard && (
         <Deed verb="failover" size="sm" onClick={() => navigate(wizard)}>
           {w.unplanned}
