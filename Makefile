@@ -14,6 +14,7 @@ export GO
 
 VERSITYGW   := github.com/versity/versitygw/cmd/versitygw@v1.8.0
 AZURITE     := azurite@3.37.0
+OIDC        := oidc-provider@9.13.3
 STATICCHECK := honnef.co/go/tools/cmd/staticcheck@v0.7.0
 GOVULNCHECK := golang.org/x/vuln/cmd/govulncheck@v1.3.0
 PLATFORMS   := linux/arm64 darwin/arm64 windows/amd64
@@ -50,11 +51,13 @@ web/node_modules/.package-lock.json: web/package-lock.json
 azsim: go
 	CGO_ENABLED=0 $(GO) build -trimpath -o bin/azsim ./test/azsim
 
-# Object stores that tests run against: an S3 server and Azure's emulator.
+# What tests run against: an S3 server, Azure's emulator of blobs, and a provider of identities.
 tools: go
 	@[ -x .cache/bin/versitygw ] || { echo "tools: $(VERSITYGW)"; CGO_ENABLED=0 GOBIN=$(CURDIR)/.cache/bin $(GO) install $(VERSITYGW); }
 	@[ -d .cache/azurite/node_modules/azurite ] || { echo "tools: $(AZURITE)"; mkdir -p .cache/azurite; \
 		npm install --prefix .cache/azurite --no-audit --no-fund --ignore-scripts --loglevel=error $(AZURITE); }
+	@[ -d .cache/oidc/node_modules/oidc-provider ] || { echo "tools: $(OIDC)"; mkdir -p .cache/oidc; \
+		npm install --prefix .cache/oidc --no-audit --no-fund --ignore-scripts --loglevel=error $(OIDC); }
 
 guest: go
 	@$(GO) run ./internal/demo/guest/cmd/mkguest $(GUEST)

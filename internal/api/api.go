@@ -14,6 +14,7 @@ import (
 	"github.com/danielgtaylor/huma/v2"
 	"github.com/danielgtaylor/huma/v2/adapters/humago"
 
+	"understudy/internal/access/oidc"
 	"understudy/internal/api/wire"
 	"understudy/internal/controller"
 	"understudy/internal/dr"
@@ -90,7 +91,8 @@ type Options struct {
 	// FourEyes has another person approve a failover from a source that answers, what deletes, what shortens retention,
 	// and changes to users and tokens.
 	FourEyes bool
-	Secure   bool // browsers reach the API over TLS, also when it comes here without: cookies are for TLS only
+	OIDC     oidc.Config // providers of identities, as oidc.Parse checked them
+	Secure   bool        // browsers reach the API over TLS, also when it comes here without: cookies are for TLS only
 }
 
 // maxBody bounds a request's body, in bytes.
@@ -107,6 +109,7 @@ type server struct {
 	inner   Backend // not guarded, for finding out what a request is about
 	opts    Options
 	logins  *logins
+	oidc    *oidc.Logins
 	streams chan struct{} // a place for each stream of events
 	unknown *unknown
 }
@@ -120,7 +123,7 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
-	s := &server{inner: b, opts: o, logins: newLogins(o.Now), unknown: newUnknown(o.Now), streams: make(chan struct{}, maxStreams)}
+	s := &server{inner: b, opts: o, logins: newLogins(o.Now), unknown: newUnknown(o.Now), oidc: oidc.New(o.OIDC, o.Now), streams: make(chan struct{}, maxStreams)}
 	s.backend = guard{b, s}
 	config := huma.DefaultConfig("Understudy", o.Version)
 	config.Info.Description = "Disaster recovery for virtual machines."
@@ -138,6 +141,7 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	a.UseMiddleware(s.authorise(a), s.once(a))
 	s.health(a)
 	s.sessions(a)
+	s.oidcSessions(a)
 	s.users(a)
 	s.approvals(a)
 	s.audit(a)

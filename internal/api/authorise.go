@@ -31,6 +31,7 @@ type asking struct {
 	address string // of the peer
 	cookie  string // the session's secret
 	secure  bool   // it came over TLS
+	host    string // that it was sent to, as the client says
 	digest  string // of method, path, query and body
 
 	// What is learnt while it is answered, for the audit log.
@@ -59,7 +60,7 @@ func newAsking(r *http.Request) (*asking, error) {
 	if err != nil {
 		host = r.RemoteAddr
 	}
-	a := &asking{address: host, secure: r.TLS != nil}
+	a := &asking{address: host, secure: r.TLS != nil, host: r.Host}
 	if reads(r.Method) {
 		return a, nil
 	}

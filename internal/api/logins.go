@@ -39,7 +39,8 @@ func newLogins(now func() time.Time) *logins {
 	return &logins{now: now, limiters: map[string]*rate.Limiter{}}
 }
 
-// take counts a try, or refuses it and says when the next is allowed.
+// take counts a try, or refuses it and says when the next is allowed. Without a user, since a provider finds out who it is,
+// only the address counts.
 func (l *logins) take(user, address string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -53,7 +54,11 @@ func (l *logins) take(user, address string) error {
 	}
 	var wait time.Duration
 	var taken []*rate.Reservation
-	for key, r := range map[string]loginRate{"pair " + address + " " + user: loginRates.pair, "user " + user: loginRates.user, "address " + address: loginRates.address} {
+	rates := map[string]loginRate{"address " + address: loginRates.address}
+	if user != "" {
+		rates["pair "+address+" "+user], rates["user "+user] = loginRates.pair, loginRates.user
+	}
+	for key, r := range rates {
 		one := l.limiters[key]
 		if one == nil {
 			one = rate.NewLimiter(rate.Every(r.every), r.burst)

@@ -126,6 +126,8 @@ var needs = map[string]need{
 	"login-methods": {anyone, nil},
 	"bootstrap":     {anyone, nil},
 	"log-in":        {anyone, nil},
+	"oidc-login":    {anyone, nil},
+	opOIDCCallback:  {anyone, nil},
 
 	"version":      {somewhere, one(access.Self)},
 	"show-session": {somewhere, one(access.Self)},

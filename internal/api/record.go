@@ -32,10 +32,11 @@ func objectName(on place, c huma.Context) string {
 	return strings.TrimPrefix(u.Path, "/v1/")
 }
 
-// audited reports whether an operation is recorded although it is allowed: when it may change something.
+// audited reports whether an operation is recorded although it is allowed: when it may change something. A browser comes
+// back from a provider of identities with GET, which logs in.
 func (n need) audited(c huma.Context) bool {
 	id := c.Operation().OperationID
-	return !reads(c.Method()) && !strings.HasPrefix(id, "preview-") && !strings.HasPrefix(id, "check-")
+	return (!reads(c.Method()) || id == opOIDCCallback) && !strings.HasPrefix(id, "preview-") && !strings.HasPrefix(id, "check-")
 }
 
 // entry begins an entry of the audit log.

@@ -24,6 +24,8 @@ type AccessBackend interface {
 	Bootstrappable(ctx context.Context) (bool, error)
 	Bootstrap(ctx context.Context, token, user, secret string) error
 	Login(ctx context.Context, user, secret string) (cookie string, _ access.Caller, err error)
+	// LoginAs begins a session of someone whom a provider of identities knows.
+	LoginAs(ctx context.Context, user, person, method string, grants access.Grants) (cookie string, _ access.Caller, err error)
 	Logout(ctx context.Context, cookie string) error
 
 	Users(ctx context.Context) ([]store.User, error)
@@ -63,7 +65,7 @@ func (s *server) sessions(a huma.API) {
 	huma.Register(a, op(http.MethodGet, "/v1/login-methods", "login-methods", tag, "How one can log in"),
 		func(ctx context.Context, _ *nothing) (*body[wire.LoginMethods], error) {
 			first, err := s.backend.Bootstrappable(ctx)
-			return &body[wire.LoginMethods]{wire.LoginMethods{Bootstrap: first, Password: true, OIDC: []wire.OIDCLogin{}}}, fail(err)
+			return &body[wire.LoginMethods]{wire.LoginMethods{Bootstrap: first, Password: true, OIDC: s.oidcLogins()}}, fail(err)
 		})
 	huma.Register(a, op(http.MethodPost, "/v1/bootstrap", "bootstrap", tag, "Make the first user, an administrator, and log in"),
 		func(ctx context.Context, in *request[wire.Bootstrap]) (*withCookie[wire.Session], error) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"understudy/internal/access/oidc"
 	"understudy/internal/api"
 	"understudy/internal/console"
 	"understudy/internal/controller"
@@ -23,20 +24,27 @@ import (
 )
 
 func (a *App) serveCommand() *cobra.Command {
-	var listen string
+	var listen, providers string
 	var secure tlsFlags
 	var options api.Options
 	var logJSON bool
 	cmd := &cobra.Command{
-		Use:   "serve [--data DIR] [--listen HOST:PORT] [--tls-cert FILE --tls-key FILE] [--four-eyes]",
+		Use:   "serve [--data DIR] [--listen HOST:PORT] [--tls-cert FILE --tls-key FILE] [--four-eyes] [--oidc FILE]",
 		Short: "Run the controller",
 		Long: `Run the controller: it replicates groups, carries out failovers and answers the API until it is stopped. Machines keep running
 when it stops. Its folder (--data) holds its state, the API's URL in the file api.url and the administrator's token in the file token.
 On a loopback address the API has no encryption. Elsewhere it has TLS, with a certificate that is made, tls.crt in the folder, or with your
 own: --tls-cert and --tls-key. Behind a proxy that has TLS itself, say so with --behind-tls: the controller serves without it then.
-As long as there is no user, the file bootstrap-token holds a token with which the console makes the first, once.`,
+As long as there is no user, the file bootstrap-token holds a token with which the console makes the first, once.
+With --oidc, people log in by providers of identities (OpenID Connect), and their groups there say what they may do.`,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			if providers != "" {
+				var err error
+				if options.OIDC, err = oidc.Read(providers); err != nil {
+					return err
+				}
+			}
 			level := slog.LevelInfo
 			if a.verbose {
 				level = slog.LevelDebug
@@ -53,6 +61,7 @@ As long as there is no user, the file bootstrap-token holds a token with which t
 	cmd.Flags().BoolVar(&options.FourEyes, "four-eyes", false, "have another person approve failovers from a source that answers, what deletes, and shortened retention")
 	cmd.Flags().BoolVar(&options.Secure, "behind-tls", false, "a proxy with TLS is before it: browsers get cookies for TLS only")
 	secure.add(cmd)
+	cmd.Flags().StringVar(&providers, "oidc", "", "file of providers of identities that people log in by; see docs/access.md")
 	cmd.Flags().BoolVar(&logJSON, "log-json", false, "write the log as JSON")
 	return cmd
 }

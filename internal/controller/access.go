@@ -157,6 +157,19 @@ func (c *Controller) Login(ctx context.Context, user, secret string) (cookie str
 	return c.beginSession(ctx, store.Session{User: u.Name, Person: u.Name, Method: "password"})
 }
 
+// LoginAs begins a session of someone whom a provider of identities knows; without grants it is refused. Sessions that the
+// person has from before, with other grants, end.
+func (c *Controller) LoginAs(ctx context.Context, user, person, method string, grants access.Grants) (cookie string, _ access.Caller, err error) {
+	if err := errors.Join(grants.Validate(), c.store.EndOtherSessions(ctx, person, grants)); err != nil {
+		return "", access.Caller{}, err
+	}
+	if len(grants) == 0 {
+		return "", access.Caller{}, dr.WithHint(fmt.Errorf("%s is in no group that has a role here", user), dr.KindForbidden,
+			"an administrator gives roles to groups in the file that `understudy serve --oidc` names")
+	}
+	return c.beginSession(ctx, store.Session{User: user, Person: person, Method: method, Grants: grants})
+}
+
 func (c *Controller) beginSession(ctx context.Context, v store.Session) (cookie string, _ access.Caller, err error) {
 	cookie, v, err = c.store.AddSession(ctx, v)
 	if err != nil {

@@ -152,6 +152,12 @@ func (s *Store) EndSession(ctx context.Context, secret string) error {
 	return err
 }
 
+// EndOtherSessions ends the sessions of a person that have other grants than these; all when there are none.
+func (s *Store) EndOtherSessions(ctx context.Context, person string, grants access.Grants) error {
+	_, err := s.exec(ctx, "end sessions of "+person, "DELETE FROM sessions WHERE doc ->> 'person' = ? AND coalesce(doc -> 'grants', '[]') <> ?", person, encode(grants))
+	return err
+}
+
 // A Token lets its bearer use the API. The secret is not kept, only its hash.
 type Token struct {
 	Name    string        `json:"name"`

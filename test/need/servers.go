@@ -2,6 +2,7 @@ package need
 
 import (
 	"context"
+	_ "embed" // the provider's script
 	"fmt"
 	"net"
 	"os"
@@ -79,6 +80,26 @@ func Blob(t testing.TB) *Server {
 	s := &Server{Address: free(t), User: azuriteAccount, Secret: azuriteKey, name: "node"}
 	host, port, _ := strings.Cut(s.Address, ":")
 	s.arguments = []string{script, "--inMemoryPersistence", "--silent", "--blobHost", host, "--blobPort", port, "--disableTelemetry"}
+	s.Start(t)
+	t.Cleanup(func() { s.Stop(t) })
+	return s
+}
+
+//go:embed oidc.mjs
+var oidcScript string
+
+// OIDC starts oidc-provider, a provider of identities, with a client (User and Secret) that browsers are sent back to at
+// /v1/oidc/corp/callback on loopback. Accounts is a JSON file with the claims of each account, which it reads at each login;
+// with inToken they are in the token of the identity, else they are told when asked only.
+func OIDC(t testing.TB, accounts string, inToken bool) *Server {
+	t.Helper()
+	library := filepath.Join(Cache(), "oidc", "node_modules", "oidc-provider", "lib", "index.js")
+	if _, err := os.Stat(library); err != nil {
+		Missing(t, "oidc-provider is not installed: run `make tools`")
+	}
+	Tool(t, "node")
+	s := &Server{Address: free(t), User: "understudy", Secret: "understudy-secret", name: "node"}
+	s.arguments = []string{"--input-type=module", "-e", oidcScript, "--", library, s.Address, s.User, s.Secret, accounts, fmt.Sprint(inToken)}
 	s.Start(t)
 	t.Cleanup(func() { s.Stop(t) })
 	return s

@@ -86,15 +86,14 @@ export function Login() {
               <Button type="submit" loading={enter.isPending} fullWidth>
                 {first ? w.make : w.go}
               </Button>
-              {!first &&
-                methods.data?.oidc.map(({ name, url }) => (
-                  <Stack key={name} gap="xs">
-                    <Divider label={w.or} />
-                    <Button component="a" href={url} variant="default">
-                      {w.with(name)}
-                    </Button>
-                  </Stack>
-                ))}
+              {methods.data?.oidc.map(({ name, url }) => (
+                <Stack key={name} gap="xs">
+                  <Divider label={w.or} />
+                  <Button component="a" href={`${url}?return=${encodeURIComponent(location.pathname + location.search)}`} variant="default">
+                    {w.with(name)}
+                  </Button>
+                </Stack>
+              ))}
             </Stack>
           </form>
         </main>
