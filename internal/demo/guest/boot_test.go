@@ -35,7 +35,7 @@ type vm struct {
 func boot(t *testing.T, name, role string, args ...string) *vm {
 	t.Helper()
 	dir := need.Guest(t)
-	base := []string{"-accel", "kvm", "-accel", "tcg", "-m", "192", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
+	base := []string{"-accel", "tcg", "-m", "192", "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot",
 		"-kernel", filepath.Join(dir, Kernel), "-initrd", filepath.Join(dir, Initrd),
 		"-append", "console=ttyS0 quiet panic=-1 " + role, "-serial", "stdio", "-device", "virtio-rng-pci"}
 	m := &vm{cmd: exec.Command("qemu-system-x86_64", append(base, args...)...), name: name, start: time.Now(),

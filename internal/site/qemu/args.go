@@ -60,13 +60,7 @@ func (l launch) arguments() ([]string, error) {
 		"-object", "rng-random,id=rng,filename=/dev/urandom",
 		"-device", fmt.Sprintf("virtio-rng-pci,rng=rng,addr=%#x", slotRNG),
 	}
-	switch l.accel {
-	case "kvm":
-		args = append(args, "-accel", "kvm", "-cpu", "host")
-	default:
-		// Five-level page tables cost an emulated guest much and give it nothing.
-		args = append(args, "-accel", "tcg,thread=multi", "-cpu", "max,la57=off")
-	}
+	args = append(args, accelArgs(l.accel)...)
 	if m.Agent {
 		args = append(args,
 			"-device", fmt.Sprintf("virtio-serial-pci,id=channels,addr=%#x", slotChannels),
@@ -218,3 +212,12 @@ func (l launch) netdev(i int, n dr.NIC) string {
 func comma(s string) string { return strings.ReplaceAll(s, ",", ",,") }
 
 func (m *machine) efivars() string { return filepath.Join(m.d.cfg.Dir, "disks", m.name, "efivars.fd") }
+
+// accelArgs choose an accelerator, and the best processor that it can show to guests.
+func accelArgs(accel string) []string {
+	if accel == "tcg" {
+		// Five-level page tables cost an emulated guest much and give it nothing.
+		return []string{"-accel", "tcg,thread=multi", "-cpu", "max,la57=off"}
+	}
+	return []string{"-accel", accel, "-cpu", "host"}
+}

@@ -5,12 +5,15 @@ import (
 	"context"
 	"crypto/rand"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"sync"
 	"testing"
 	"time"
 
 	"understudy/internal/dr"
 	"understudy/internal/site"
+	"understudy/test/need"
 )
 
 // provisionFrom makes and starts a machine whose disk is random content served over NBD.
@@ -128,5 +131,22 @@ func TestAccel(t *testing.T) {
 	l.must(l.tryAccel(ctx, "tcg"))
 	if err := l.tryAccel(ctx, "no-such-accelerator"); err == nil {
 		t.Error("no error")
+	}
+}
+
+// TestBootSector assembles the trial's guest anew.
+func TestBootSector(t *testing.T) {
+	need.Tool(t, "as", "ld")
+	object, binary := filepath.Join(t.TempDir(), "o"), filepath.Join(t.TempDir(), "bin")
+	for _, cmd := range [][]string{
+		{"as", "-o", object, "testdata/bootsector.S"},
+		{"ld", "-m", "elf_x86_64", "-Ttext", "0x7c00", "--oformat", "binary", "-o", binary, object},
+	} {
+		if out, err := exec.Command(cmd[0], cmd[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	if code, err := os.ReadFile(binary); err != nil || !bytes.Equal(code, bootSector) || len(code) > 510 {
+		t.Errorf("%x %v, want %x", code, err, bootSector)
 	}
 }
