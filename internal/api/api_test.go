@@ -62,7 +62,7 @@ func (b *backend) StartRun(_ context.Context, kind, group, point, by string) (st
 }
 
 func (b *backend) Run(_ context.Context, id string) (store.Run, []store.Step, error) {
-	return store.Run{ID: id, Kind: "failover", Group: "shop"}, nil, nil
+	return store.Run{ID: id, Kind: "failover", Group: "shop", Input: json.RawMessage(`{"plan":{"name":"p","version":7}}`)}, nil, nil
 }
 
 func (b *backend) WatchRun(_ context.Context, id string, fn func(store.Run, []store.Step) error) error {

@@ -123,13 +123,20 @@ func fromPlan(p store.Plan) wire.Plan {
 }
 
 func fromPlanRun(r store.Run) wire.PlanRun {
+	_, version := planOf(r)
+	return wire.PlanRun{Run: fromRun(r, nil), PlanVersion: version}
+}
+
+// planOf is the recovery plan that a run carries out; none when name is empty.
+func planOf(r store.Run) (name string, version int) {
 	var in struct {
 		Plan struct {
-			Version int `json:"version"`
+			Name    string `json:"name"`
+			Version int    `json:"version"`
 		} `json:"plan"`
 	}
-	_ = json.Unmarshal(r.Input, &in) // it was found by this
-	return wire.PlanRun{Run: fromRun(r, nil), PlanVersion: in.Plan.Version}
+	_ = json.Unmarshal(r.Input, &in) // it is ours; a run without input has none
+	return in.Plan.Name, in.Plan.Version
 }
 
 func fromQuestion(q store.Question) wire.Question {

@@ -80,6 +80,9 @@ func TestPlans(t *testing.T) {
 	if h, err := c.PlanHistory(ctx, "p"); err != nil || len(h.Versions) != 1 || h.Runs[0].PlanVersion != 7 {
 		t.Errorf("%+v %v", h, err)
 	}
+	if run, err := c.Run(ctx, "r1"); err != nil || run.Plan != "p" {
+		t.Errorf("%+v %v", run, err)
+	}
 	for want, begin := range map[string]func() (wire.Run, error){
 		"planned-failover  p 1-2 admin": func() (wire.Run, error) { return c.RunPlan(ctx, "p", wire.RunPlan{Kind: "planned", Point: "1-2"}) },
 		"test-failover shop p  admin":   func() (wire.Run, error) { return c.Failover(ctx, "shop", wire.Failover{Kind: "test", Plan: "p"}) },

@@ -50,7 +50,7 @@ func (s *server) runs(a huma.API) {
 	huma.Register(a, op(http.MethodGet, "/v1/runs/{name}", "show-run", tag, "Show a run and its steps"),
 		func(ctx context.Context, in *Named) (*body[wire.Run], error) {
 			r, steps, err := s.backend.Run(ctx, in.Name)
-			return &body[wire.Run]{fromRun(r, steps)}, fail(err)
+			return &body[wire.Run]{fromShownRun(r, steps)}, fail(err)
 		})
 	huma.Register(a, op(http.MethodPost, "/v1/runs/{name}/cancel", "cancel-run", tag, "Ask a run to stop"),
 		func(ctx context.Context, in *Named) (*nothing, error) {
@@ -68,6 +68,13 @@ func (s *server) runs(a huma.API) {
 		})
 }
 
+// fromShownRun converts a run that is shown by itself, with its steps and its plan.
+func fromShownRun(r store.Run, steps []store.Step) wire.Run {
+	w := fromRun(r, steps)
+	w.Plan, _ = planOf(r)
+	return w
+}
+
 // heartbeat is how often a stream says that it lives.
 const heartbeat = 15 * time.Second
 
@@ -81,7 +88,7 @@ func (s *server) watch(ctx context.Context, in *Named, send sse.Sender) {
 		defer close(runs)
 		err := s.backend.WatchRun(ctx, in.Name, func(r store.Run, steps []store.Step) error {
 			select {
-			case runs <- fromRun(r, steps):
+			case runs <- fromShownRun(r, steps):
 				return nil
 			case <-ctx.Done():
 				return ctx.Err()

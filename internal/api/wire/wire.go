@@ -179,6 +179,7 @@ type Run struct {
 	Group     string         `json:"group"`
 	About     string         `json:"about,omitempty" doc:"What a run is about that is of no group"`
 	Point     string         `json:"point,omitempty"`
+	Plan      string         `json:"plan,omitempty" doc:"The recovery plan that it carries out; left out of lists"`
 	State     string         `json:"state" enum:"pending,running,waiting,succeeded,failed,cancelled"`
 	Message   string         `json:"message,omitempty"`
 	Requested time.Time      `json:"requested"`

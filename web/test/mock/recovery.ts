@@ -12,8 +12,8 @@ export const run = (id: string): Schemas['Run'] => {
   const listed = runs().find((r) => r.id === id);
   if (id === 'r-90')
     return {
-      id, kind: 'planned-failover', group: 'orders', state: 'succeeded', requested: past(800), started: past(799), ended: past(740), by: 'aiko', point: 'latest',
-      result: { point: '3-00000112', rtoSeconds: 14.2, rpoSeconds: 0.4, plan: 'orders' },
+      id, kind: 'planned-failover', group: 'orders', state: 'succeeded', requested: past(800), started: past(799), ended: past(740), by: 'aiko', point: 'latest', plan: 'orders',
+      result: { point: '3-00000112', rtoSeconds: 14.2, rpoSeconds: 0.4 },
       steps: [
         step('find the newest recovery point of orders', 'succeeded', 799, 798), step('shut down orders-web at east', 'succeeded', 798, 792), step('shut down orders-db at east', 'succeeded', 792, 781),
         step('copy the last changes of orders', 'succeeded', 781, 779), step('make west the owner of orders in vault main', 'succeeded', 779, 778), step('create orders-db at west', 'succeeded', 778, 777), step('create orders-web at west', 'succeeded', 778, 776),

@@ -115,7 +115,6 @@ function Summary({ run: r }: { run: Run }) {
   const w = useMessages(words);
   const f = useFormat();
   const now = useNow();
-  const plan = text(r.result, 'plan');
   return (
     <Section title={w.summary}>
       <dl className="pairs">
@@ -133,11 +132,11 @@ function Summary({ run: r }: { run: Run }) {
             <dd>{text(r.result, 'point') ?? r.point}</dd>
           </>
         )}
-        {plan && (
+        {r.plan && (
           <>
             <dt>{w.plan}</dt>
             <dd>
-              <Link to={`/plans/${plan}`}>{plan}</Link>
+              <Link to={`/plans/${r.plan}`}>{r.plan}</Link>
             </dd>
           </>
         )}
