@@ -70,6 +70,13 @@ func newInbox(t *testing.T) *inbox {
 	return in
 }
 
+// answers sets what is answered from now on.
+func (in *inbox) answers(fn func(n int) int) {
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	in.answer = fn
+}
+
 // find returns what arrived of a key and a kind.
 func (in *inbox) find(key string, kind notify.Kind) (e notify.Event, ok bool) {
 	in.mu.Lock()
@@ -220,12 +227,12 @@ func TestNews(t *testing.T) {
 // TestRefusedNotification: what a receiver refuses for what it is does not hold up what comes after it.
 func TestRefusedNotification(t *testing.T) {
 	in := newInbox(t)
-	in.answer = func(n int) int {
+	in.answers(func(n int) int {
 		if n <= attemptsRefused {
 			return http.StatusBadRequest
 		}
 		return http.StatusOK
-	}
+	})
 	s := setUp(t)
 	s.end()
 	var ahead atomic.Int64
@@ -289,7 +296,7 @@ func childController(dir string) int {
 // told, in the same words each time, and nothing that did not happen.
 func TestKillNotifier(t *testing.T) {
 	seed := uint64(time.Now().UnixNano())
-	random := rand.New(rand.NewPCG(seed, 0))
+	random, receiver := rand.New(rand.NewPCG(seed, 0)), rand.New(rand.NewPCG(seed, 1)) // one for each goroutine
 	t.Logf("seed %d", seed)
 	dir, in := t.TempDir(), newInbox(t)
 	ctx := t.Context()
@@ -323,18 +330,18 @@ func TestKillNotifier(t *testing.T) {
 			_ = p.Kill() // it may be dead already
 		}
 	}
-	in.answer = func(n int) int {
+	in.answers(func(n int) int {
 		switch n {
 		case 1, 4:
 			kill()
 			return http.StatusServiceUnavailable // never read: the sender is dead
 		case 2, 5, 7:
-			time.AfterFunc(time.Duration(random.IntN(20))*time.Millisecond, kill) // about when it notes the answer
+			time.AfterFunc(time.Duration(receiver.IntN(20))*time.Millisecond, kill) // about when it notes the answer
 		case 3:
 			return http.StatusBadGateway
 		}
 		return http.StatusOK
-	}
+	})
 	deaths := 0
 	live := func(ahead, most time.Duration, done func() bool) {
 		t.Helper()
