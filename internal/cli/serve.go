@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -141,6 +142,9 @@ func (a *App) serve(ctx context.Context, listen string, secure tlsFlags, o api.O
 		return errors.Join(fmt.Errorf("write the API's URL: %w", err), server.Close())
 	}
 	log.Info("serving", "url", url, "data", dir, "token", filepath.Join(dir, controller.TokenFile), "version", a.Version)
+	if once := filepath.Join(dir, controller.BootstrapFile); exists(once) {
+		log.Info("there is no user yet: open the url, and make the first with the one-time token", "token", once)
+	}
 	a.OnInterrupt("stopping; machines keep running. Ctrl-C again stops at once")
 	err = c.Serve(ctx)
 	if cause := context.Cause(ctx); err == nil && cause != nil && !errors.Is(cause, context.Canceled) {
@@ -156,4 +160,9 @@ func (a *App) serve(ctx context.Context, listen string, secure tlsFlags, o api.O
 	<-served
 	log.Info("stopped")
 	return errors.Join(err, c.RemoveURL())
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }

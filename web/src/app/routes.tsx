@@ -34,6 +34,9 @@ export const routes: Route[] = [
   { path: '/groups/:name', page: lazy(() => import('../pages/group')) },
   { path: '/groups/:name/points', page: lazy(() => import('../pages/points')) },
   { path: '/sites', page: lazy(() => import('../pages/sites')), name: 'sites', icon: IconTopologyStar3 },
+  // Notifications name a vault or a monitor; both stand among the others.
+  { path: '/vaults/:vault', page: lazy(() => import('../pages/sites')) },
+  { path: '/monitors/:monitor', page: lazy(() => import('../pages/monitors')) },
   { path: '/sites/:site', page: lazy(() => import('../pages/site')) },
   { path: '/policies', page: lazy(() => import('../pages/policies')), name: 'policies', icon: IconAdjustments },
   { path: '/extensions', page: lazy(() => import('../pages/extensions')), name: 'extensions', icon: IconPuzzle },
