@@ -147,5 +147,5 @@ func TestHubConformance(t *testing.T) {
 				return d
 			},
 		}
-	})
+	}, "Capture", "Forget")
 }

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"time"
@@ -87,6 +88,10 @@ func (d *Driver) tryAccel(ctx context.Context, accel string) error {
 		"-display", "none", "-device", "isa-debug-exit,iobase=0xf4,iosize=4",
 		"-drive", "file="+path+",format=raw,if=ide,snapshot=on")
 	cmd := exec.CommandContext(ctx, d.cfg.Binary, args...)
+	endWithParent(cmd)
+	// The system counts the end of the thread that started it as the parent's.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
 	out := &trialOutput{stop: cancel}
 	cmd.Stdout, cmd.Stderr = out, out
 	err = cmd.Run()

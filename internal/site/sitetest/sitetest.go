@@ -38,8 +38,9 @@ type Harness struct {
 	NoScreen bool
 }
 
-// Run tests a site. open makes a new one for each test; what it opens it closes with t.Cleanup.
-func Run(t *testing.T, open func(t *testing.T) *Harness) {
+// Run tests a site. open makes a new one for each test; what it opens it closes with t.Cleanup. Tests whose names begin with
+// one of without are left out: the site cannot do that at all, which its own tests say.
+func Run(t *testing.T, open func(t *testing.T) *Harness, without ...string) {
 	tests := []struct {
 		name string
 		run  func(*suite)
@@ -71,6 +72,9 @@ func Run(t *testing.T, open func(t *testing.T) *Harness) {
 		{"Forget", (*suite).forget},
 	}
 	for _, tt := range tests {
+		if slices.ContainsFunc(without, func(prefix string) bool { return strings.HasPrefix(tt.name, prefix) }) {
+			continue
+		}
 		t.Run(tt.name, func(t *testing.T) {
 			h := open(t)
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
