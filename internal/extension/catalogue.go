@@ -22,6 +22,7 @@ import (
 	"github.com/goccy/go-yaml"
 
 	"understudy/internal/dr"
+	"understudy/internal/yamlpath"
 )
 
 // An Entry of the catalogue says what an extension is and how it is handled.
@@ -216,22 +217,8 @@ type parser struct {
 
 // bad records an error at a YAML path such as $.handlers.qemu.
 func (p *parser) bad(at, hint, format string, args ...any) {
-	err := fmt.Errorf("%s%s: %s: %w", p.file, p.position(at), strings.TrimPrefix(at, "$."), fmt.Errorf(format, args...))
+	err := fmt.Errorf("%s%s: %s: %w", p.file, yamlpath.Position(p.text, at), strings.TrimPrefix(at, "$."), fmt.Errorf(format, args...))
 	p.errs = append(p.errs, dr.WithHint(err, dr.KindInvalid, hint))
-}
-
-// position finds ":line:column" of a YAML path, or of the nearest parent that the file has.
-func (p *parser) position(at string) string {
-	for at != "" && at != "$" {
-		if path, err := yaml.PathString(at); err == nil {
-			if node, err := path.ReadNode(bytes.NewReader(p.text)); err == nil && node.GetToken() != nil {
-				pos := node.GetToken().Position
-				return fmt.Sprintf(":%d:%d", pos.Line, pos.Column)
-			}
-		}
-		at = at[:max(strings.LastIndexAny(at, ".["), 0)]
-	}
-	return ":1:1"
 }
 
 func (p *parser) entry(e *Entry) {

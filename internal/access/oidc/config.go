@@ -21,6 +21,7 @@ import (
 	"understudy/internal/access"
 	"understudy/internal/dr"
 	"understudy/internal/extension"
+	"understudy/internal/yamlpath"
 )
 
 // Config is the file of providers.
@@ -110,22 +111,8 @@ type checker struct {
 
 // bad records an error at a YAML path such as $.providers[0].issuer.
 func (k *checker) bad(at, hint string, err error) {
-	err = fmt.Errorf("%s%s: %s: %w", k.file, k.position(at), strings.TrimPrefix(at, "$."), err)
+	err = fmt.Errorf("%s%s: %s: %w", k.file, yamlpath.Position(k.text, at), strings.TrimPrefix(at, "$."), err)
 	k.errs = append(k.errs, dr.WithHint(err, dr.KindInvalid, hint))
-}
-
-// position finds ":line:column" of a YAML path, or of the nearest parent that the file has.
-func (k *checker) position(at string) string {
-	for at != "" && at != "$" {
-		if path, err := yaml.PathString(at); err == nil {
-			if node, err := path.ReadNode(bytes.NewReader(k.text)); err == nil && node.GetToken() != nil {
-				pos := node.GetToken().Position
-				return fmt.Sprintf(":%d:%d", pos.Line, pos.Column)
-			}
-		}
-		at = at[:max(strings.LastIndexAny(at, ".["), 0)]
-	}
-	return ":1:1"
 }
 
 func (k *checker) config(c *Config) {
