@@ -9,6 +9,8 @@ import { conclude, fault, hold, makeAdministrator, screens, signIn, url } from '
 const visits = [
   { name: 'overview', path: '/', see: '.bar' },
   { name: 'groups', path: '/groups', see: '.rows .fact' },
+  { name: 'machines', path: '/machines', see: '.rows .fact' },
+  { name: 'machine', path: '/machines/east/shop-db', see: 'main table' },
   { name: 'group', path: '/groups/shop', see: '.uplot' },
   { name: 'points', path: '/groups/shop/points', see: '.timeline circle' },
   { name: 'points foreseen', path: '/groups/shop/points?in=7d', see: '[aria-live=polite]' },

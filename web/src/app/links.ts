@@ -12,6 +12,7 @@ const name = encodeURIComponent;
 /** Where things are shown. */
 export const links = {
   group: (group: string) => `/groups/${name(group)}`,
+  machine: (site: string, machine: string) => `/machines/${name(site)}/${name(machine)}`,
   points: (group: string) => `/groups/${name(group)}/points`,
   run: (id: string) => existing(`/runs/${name(id)}`),
   failover: (group: string, kind: string, point?: string) => existing(`/failover/${name(group)}?kind=${kind}${point ? `&point=${name(point)}` : ''}`),

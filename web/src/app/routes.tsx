@@ -1,12 +1,12 @@
 // Every page of the console: its path, its place in the navigation, its code, which is loaded when it is wanted.
-import { IconActivity, IconAdjustments, IconGauge, IconHeartbeat, IconListCheck, IconPlayerPlay, IconPuzzle, IconSettings, IconStack2, IconTopologyStar3 } from '@tabler/icons-react';
+import { IconActivity, IconAdjustments, IconDeviceDesktop, IconGauge, IconHeartbeat, IconListCheck, IconPlayerPlay, IconPuzzle, IconSettings, IconStack2, IconTopologyStar3 } from '@tabler/icons-react';
 import { type ComponentType, lazy, type LazyExoticComponent } from 'react';
 import { messages } from '../i18n/i18n';
 
 const names = messages({
-  en: { overview: 'Overview', groups: 'Groups', plans: 'Recovery plans', runs: 'Runs', sites: 'Sites and vaults', policies: 'Policies', extensions: 'Extensions', monitors: 'Update monitors', activity: 'Activity', settings: 'Settings' },
-  ja: { overview: '概要', groups: 'グループ', plans: '復旧計画', runs: '実行', sites: 'サイトとボールト', policies: 'ポリシー', extensions: '拡張機能', monitors: '更新の監視', activity: 'アクティビティ', settings: '設定' },
-  fr: { overview: 'Vue d’ensemble', groups: 'Groupes', plans: 'Plans de reprise', runs: 'Exécutions', sites: 'Sites et coffres', policies: 'Politiques', extensions: 'Extensions', monitors: 'Mises à jour', activity: 'Activité', settings: 'Réglages' },
+  en: { overview: 'Overview', groups: 'Groups', machines: 'Machines', plans: 'Recovery plans', runs: 'Runs', sites: 'Sites and vaults', policies: 'Policies', extensions: 'Extensions', monitors: 'Update monitors', activity: 'Activity', settings: 'Settings' },
+  ja: { overview: '概要', groups: 'グループ', machines: 'マシン', plans: '復旧計画', runs: '実行', sites: 'サイトとボールト', policies: 'ポリシー', extensions: '拡張機能', monitors: '更新の監視', activity: 'アクティビティ', settings: '設定' },
+  fr: { overview: 'Vue d’ensemble', groups: 'Groupes', machines: 'Machines', plans: 'Plans de reprise', runs: 'Exécutions', sites: 'Sites et coffres', policies: 'Politiques', extensions: 'Extensions', monitors: 'Mises à jour', activity: 'Activité', settings: 'Réglages' },
 });
 
 export interface PageProps {
@@ -26,6 +26,8 @@ export { names };
 export const routes: Route[] = [
   { path: '/', page: lazy(() => import('../pages/overview')), name: 'overview', icon: IconGauge },
   { path: '/groups', page: lazy(() => import('../pages/groups')), name: 'groups', icon: IconStack2 },
+  { path: '/machines', page: lazy(() => import('../pages/machines')), name: 'machines', icon: IconDeviceDesktop },
+  { path: '/machines/:site/:machine', page: lazy(() => import('../pages/machine')) },
   { path: '/failover/:group', page: lazy(() => import('../pages/failover')) },
   { path: '/plans', page: lazy(() => import('../pages/plans')), name: 'plans', icon: IconListCheck },
   { path: '/plans/:plan', page: lazy(() => import('../pages/plan')) },

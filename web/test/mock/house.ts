@@ -18,10 +18,21 @@ export const usage = (vault: string): Schemas['VaultUsage'] => ({
   groups: [{ group: 'shop', bytes: 420_000_000_000, objects: 8123 }],
 });
 
-export const machines = (): Schemas['MachineRow'][] =>
-  ['shop-db', 'shop-web', 'spare'].map((name, i) => ({
-    name, site: 'east', provider: 'qemu', power: i < 2 ? 'on' : 'off', cpus: 2, memoryMiB: 4096, disks: 1, diskBytes: 12_884_901_888, observed: past(3), group: i < 2 ? 'shop' : undefined,
-  }));
+export const machines = (query: URLSearchParams = new URLSearchParams()): Schemas['MachineRow'][] => {
+  const row = (name: string, more: Partial<Schemas['MachineRow']> = {}): Schemas['MachineRow'] => ({
+    name, site: 'east', provider: 'qemu', power: 'on', cpus: 2, memoryMiB: 4096, disks: 1, diskBytes: 12_884_901_888, observed: past(3), ...more,
+  });
+  const shop = { group: 'shop', state: 'protected', health: 'healthy', replicating: 'current', recoverability: 'proven', loseSeconds: 2.4 } as const;
+  const silent = { site: 'west', power: 'unknown', observed: past(1900), problem: 'list machines of site west: connect: no route to host' } as const;
+  const all = [
+    row('shop-db', { ...shop, cpus: 4, memoryMiB: 8192, disks: 2, diskBytes: 220 * 2 ** 30 }), row('shop-web', shop),
+    row('payroll-1', { ...shop, group: 'payroll', health: 'critical', replicating: 'failing', loseSeconds: 1843 }), row('spare', { power: 'off' }), row('build-7'),
+    row('archive-1', { ...silent, group: 'archive', health: 'warning', replicating: 'current', recoverability: 'proven-stale', loseSeconds: 1240 }), row('lab-3', silent),
+    ...Array.from({ length: query.get('q') === 'tenant' ? 5000 : 0 }, (_, i) => row(`tenant-${String(i + 1).padStart(4, '0')}`, { ...shop, group: `tenant-${i % 900}` })),
+  ];
+  const is = (key: string, value: string | undefined) => !query.get(key) || query.get(key) === value;
+  return all.filter((m) => m.name.includes(query.get('q') ?? '') && is('site', m.site) && is('power', m.power) && is('health', m.health) && is('protected', m.group ? 'yes' : 'no'));
+};
 
 export const examination = (): Schemas['Examination'] => ({
   findings: [

@@ -37,7 +37,7 @@ export function Machines({ g }: { g: Protection }) {
                 <tr key={m.name}>
                   <td>
                     <Text size="sm" fw={600}>
-                      {m.name}
+                      <Link to={links.machine(g.site, m.name)}>{m.name}</Link>
                     </Text>
                     {is && (
                       <Text size="xs" className="dim">
@@ -105,9 +105,11 @@ export function Settings({ g, s }: { g: Protection; s: Schemas['Status'] }) {
 
 const extensionTone: Record<string, Tone> = { healthy: 'good', ok: 'good', failed: 'bad', unhealthy: 'bad', stale: 'warn', missing: 'warn' };
 
-export function Extensions({ name }: { name: string }) {
+/** The extensions of a group's machines, or of one. */
+export function Extensions({ name, machine }: { name: string; machine?: string }) {
   const w = useMessages(words);
-  const asked = useGet('/v1/groups/{name}/extensions', { path: { name } });
+  const group = useGet('/v1/groups/{name}/extensions', { path: { name } });
+  const asked = { ...group, data: group.data?.filter((i) => !machine || i.machine === machine) };
   return (
     <Section title={w.extensions}>
       <Loaded from={asked}>
@@ -120,9 +122,11 @@ export function Extensions({ name }: { name: string }) {
             <Stack gap="sm">
               {list.map((i) => (
                 <div key={i.machine}>
-                  <Text size="sm" fw={600}>
-                    {i.machine}
-                  </Text>
+                  {!machine && (
+                    <Text size="sm" fw={600}>
+                      {i.machine}
+                    </Text>
+                  )}
                   {i.extensions.map((e) => (
                     <Group key={e.name} justify="space-between" gap="xs" py={3} wrap="nowrap">
                       <Text size="sm" className="grow">

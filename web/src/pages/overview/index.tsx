@@ -1,9 +1,9 @@
 import { Group, SimpleGrid, Stack, Text } from '@mantine/core';
-import { IconAlertTriangleFilled, IconCircleXFilled, IconHandStop, IconHelpCircleFilled, IconShieldCheckFilled, IconUrgent } from '@tabler/icons-react';
+import { IconAlertTriangleFilled, IconCircleXFilled, IconHandStop, IconHelpCircleFilled, IconShieldCheckFilled, IconShieldOff, IconUrgent } from '@tabler/icons-react';
 import type { ReactNode } from 'react';
 import type { Schemas } from '../../api/client';
 import { useConnection } from '../../api/connection';
-import { useGet } from '../../api/query';
+import { useAnswer, useGet } from '../../api/query';
 import { follow, Link } from '../../app/router';
 import { links } from '../../app/links';
 import { useMessages } from '../../i18n/i18n';
@@ -168,7 +168,9 @@ function Needs({ o }: { o: View }) {
   const w = useMessages(overview);
   const f = useFormat();
   const { reachable } = useConnection();
-  const none = o.waitingRuns.length + o.splitBrains.length + o.drillsOverdue.length + o.monitorsInAlarm.length === 0;
+  const open = useAnswer('/v1/machines', { query: { protected: 'no', limit: 1 } }).data;
+  const unprotected = open?.total ?? open?.data.length ?? 0;
+  const none = o.waitingRuns.length + o.splitBrains.length + o.drillsOverdue.length + o.monitorsInAlarm.length + unprotected === 0;
   return (
     <Section title={w.needs}>
       <Stack gap="sm">
@@ -197,6 +199,11 @@ function Needs({ o }: { o: View }) {
             {m.site}
           </Line>
         ))}
+        {unprotected > 0 && (
+          <Line icon={<IconShieldOff size={20} />} tone="warn" to="/machines?protected=no" title={w.unprotected(f.number(unprotected))}>
+            {w.unprotectedText}
+          </Line>
+        )}
       </Stack>
     </Section>
   );

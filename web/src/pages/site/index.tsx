@@ -2,6 +2,7 @@
 import { Text } from '@mantine/core';
 import { useState } from 'react';
 import { useGet } from '../../api/query';
+import { links } from '../../app/links';
 import { Link } from '../../app/router';
 import type { PageProps } from '../../app/routes';
 import { useMessages } from '../../i18n/i18n';
@@ -71,7 +72,7 @@ export default function SitePage({ params }: PageProps) {
               rows={list}
               by={(m) => m.name}
               columns={[
-                { title: w.machine, cell: (m) => m.name },
+                { title: w.machine, cell: (m) => <Link to={links.machine(name, m.name)}>{m.name}</Link> },
                 { title: w.power, cell: (m) => powers[m.power] ?? m.power },
                 { title: w.size, cell: (m) => (m.cpus ? `${w.cpus(m.cpus, f.bytes((m.memoryMiB ?? 0) * 1048576))} · ${f.bytes(m.diskBytes)}` : f.bytes(m.diskBytes)) },
                 { title: w.group, cell: (m) => (m.group ? <Link to={`/groups/${m.group}`}>{m.group}</Link> : <span className="dim">{w.unprotected}</span>) },

@@ -1,0 +1,43 @@
+import { messages } from '../../i18n/i18n';
+
+export const machine = messages({
+  en: {
+    machines: 'Machines', start: 'Start', stop: 'Shut down', kill: 'Pull the plug', clone: 'Clone', move: 'Move', protect: 'Protect',
+    neverSeen: 'Its site has not told of it yet', silent: 'Its site does not answer. What is shown is from before; whether it runs is unknown.',
+    gone: 'There is no such machine', goneText: (m: string, s: string) => `Site ${s} has no machine ${m}, and no group has it.`, unprotected: 'Not protected', unprotectedText: 'If its site is lost, so is it. Protect it, and a copy of it is kept elsewhere.',
+    failNow: 'Fail over now: lose', objective: (t: string) => `objective ${t}`, group: 'Group', state: 'State', hardware: 'Hardware', cpus: 'Processors', memory: 'Memory', firmware: 'Firmware', kernel: 'a kernel, directly', agent: 'Guest agent', yes: 'yes', no: 'no',
+    owner: 'Made by the run', site: 'Site', provider: 'Provider', disks: 'Disks', disk: 'Disk', size: 'Size', format: 'Format', role: 'Use', ofGuest: 'of the guest', path: 'Where', networks: 'Networks', network: 'Network', mac: 'Address', forwards: 'Ports', noNetworks: 'It is in no network.',
+    points: 'Recovery points', held: 'Held: it must not run here', split: 'Runs although it must not', heldText: (g: string) => `Group ${g} has moved to another site.`,
+    startTitle: (m: string) => `Start ${m}`, stopTitle: (m: string) => `Shut down ${m}`, killTitle: (m: string) => `Pull the plug of ${m}`, startText: 'Starts the machine at its site.',
+    stopText: 'Asks the system in it to shut down.', killText: 'Stops it at once, as a loss of power would. What it did not write is lost.', ownerText: (g: string) => `It is the live machine of group ${g}: what it serves stops.`,
+    cloneTitle: (m: string) => `Clone ${m}`, moveTitle: (m: string) => `Move ${m}`, cloneText: 'A new machine with the same content. It gets new addresses, so that it can live beside the original.', cloneAt: (t: string) => `As it was at ${t}.`,
+    moveText: 'It is copied while it runs, stopped, and started at the other site. The run then waits for you to confirm; until then it can be undone.', to: 'To the site', as: 'Name there', nets: (n: string) => `Network ${n} becomes`, netsText: 'Left as it is, the copy is in the same network as the original.', startIt: 'Start the copy',
+    protectedMove: 'A protected machine is not moved but failed over with its group.', ofMachine: 'Machine',
+  },
+  ja: {
+    machines: 'マシン', start: '起動', stop: 'シャットダウン', kill: '強制停止', clone: '複製', move: '移動', protect: '保護する',
+    neverSeen: 'サイトからまだ報告がありません', silent: 'サイトが応答しません。表示は以前のもので、稼働しているかは不明です。',
+    gone: 'そのマシンはありません', goneText: (m, s) => `サイト ${s} にマシン ${m} はなく、どのグループにも含まれていません。`, unprotected: '未保護', unprotectedText: 'サイトが失われると、一緒に失われます。保護すると、別の場所にコピーが保持されます。',
+    failNow: '今フェールオーバーすると失われる量', objective: (t) => `目標 ${t}`, group: 'グループ', state: '状態', hardware: 'ハードウェア', cpus: 'プロセッサー', memory: 'メモリー', firmware: 'ファームウェア', kernel: 'カーネルを直接起動', agent: 'ゲストエージェント', yes: 'あり', no: 'なし',
+    owner: '作成した実行', site: 'サイト', provider: 'プロバイダー', disks: 'ディスク', disk: 'ディスク', size: '容量', format: '形式', role: '用途', ofGuest: 'ゲスト用', path: '場所', networks: 'ネットワーク', network: 'ネットワーク', mac: 'アドレス', forwards: 'ポート', noNetworks: 'どのネットワークにも接続していません。',
+    points: '復旧ポイント', held: '保留中：ここでは稼働できません', split: '稼働してはならないのに稼働中', heldText: (g) => `グループ ${g} は別のサイトに移っています。`,
+    startTitle: (m) => `${m} を起動`, stopTitle: (m) => `${m} をシャットダウン`, killTitle: (m) => `${m} を強制停止`, startText: 'サイトでマシンを起動します。',
+    stopText: 'マシン内のシステムにシャットダウンを要求します。', killText: '電源喪失と同様に即時停止します。書き込まれていないものは失われます。', ownerText: (g) => `グループ ${g} の稼働中のマシンです。提供しているサービスが止まります。`,
+    cloneTitle: (m) => `${m} を複製`, moveTitle: (m) => `${m} を移動`, cloneText: '同じ内容の新しいマシンです。元のマシンと共存できるよう、新しいアドレスが付きます。', cloneAt: (t) => `${t} の状態で作ります。`,
+    moveText: '稼働したままコピーし、停止して、移動先で起動します。その後、確認を待ちます。確認までは取り消せます。', to: '移動先サイト', as: '移動先での名前', nets: (n) => `ネットワーク ${n} の代わり`, netsText: '変更しなければ、元と同じネットワークに入ります。', startIt: 'コピーを起動する',
+    protectedMove: '保護されたマシンは移動せず、グループごとフェールオーバーします。', ofMachine: 'マシン',
+  },
+  fr: {
+    machines: 'Machines', start: 'Démarrer', stop: 'Arrêter', kill: 'Couper le courant', clone: 'Cloner', move: 'Déplacer', protect: 'Protéger',
+    neverSeen: 'Son site n’en a encore rien dit', silent: 'Son site ne répond pas. Ce qui est montré date d’avant ; on ignore si elle tourne.',
+    gone: 'Cette machine n’existe pas', goneText: (m, s) => `Le site ${s} n’a pas de machine ${m}, et aucun groupe ne l’a.`, unprotected: 'Non protégée', unprotectedText: 'Si son site est perdu, elle l’est aussi. Protégez-la : une copie en sera gardée ailleurs.',
+    failNow: 'Basculer maintenant : perdre', objective: (t) => `objectif ${t}`, group: 'Groupe', state: 'État', hardware: 'Matériel', cpus: 'Processeurs', memory: 'Mémoire', firmware: 'Microprogramme', kernel: 'un noyau, directement', agent: 'Agent invité', yes: 'oui', no: 'non',
+    owner: 'Faite par l’exécution', site: 'Site', provider: 'Fournisseur', disks: 'Disques', disk: 'Disque', size: 'Taille', format: 'Format', role: 'Usage', ofGuest: 'de l’invité', path: 'Où', networks: 'Réseaux', network: 'Réseau', mac: 'Adresse', forwards: 'Ports', noNetworks: 'Elle n’est dans aucun réseau.',
+    points: 'Points de reprise', held: 'Retenue : elle ne doit pas tourner ici', split: 'Tourne alors qu’elle ne le doit pas', heldText: (g) => `Le groupe ${g} est passé à un autre site.`,
+    startTitle: (m) => `Démarrer ${m}`, stopTitle: (m) => `Arrêter ${m}`, killTitle: (m) => `Couper le courant de ${m}`, startText: 'Démarre la machine sur son site.',
+    stopText: 'Demande au système de s’arrêter.', killText: 'L’arrête aussitôt, comme une coupure de courant. Ce qu’elle n’a pas écrit est perdu.', ownerText: (g) => `C’est la machine active du groupe ${g} : ce qu’elle sert s’arrête.`,
+    cloneTitle: (m) => `Cloner ${m}`, moveTitle: (m) => `Déplacer ${m}`, cloneText: 'Une nouvelle machine de même contenu. Elle reçoit de nouvelles adresses, pour vivre à côté de l’original.', cloneAt: (t) => `Telle qu’elle était le ${t}.`,
+    moveText: 'Elle est copiée pendant qu’elle tourne, arrêtée, puis démarrée sur l’autre site. L’exécution attend ensuite votre confirmation ; d’ici là tout peut être annulé.', to: 'Vers le site', as: 'Nom là-bas', nets: (n) => `Le réseau ${n} devient`, netsText: 'Sans changement, la copie est dans le même réseau que l’original.', startIt: 'Démarrer la copie',
+    protectedMove: 'Une machine protégée n’est pas déplacée mais basculée avec son groupe.', ofMachine: 'Machine',
+  },
+});
