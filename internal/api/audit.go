@@ -35,12 +35,16 @@ type RecordBackend interface {
 func (s *server) approvals(a huma.API) {
 	const tag = "approvals"
 	type filter struct {
-		All bool `query:"all" doc:"Also those that do not wait for an answer, the newest 1000"`
+		All bool `query:"all" doc:"Also those that do not wait for an answer"`
+		Page
 	}
 	huma.Register(a, op(http.MethodGet, "/v1/approvals", "list-approvals", tag, "List what waits for another person, the newest first"),
-		func(ctx context.Context, in *filter) (*body[[]wire.Approval], error) {
+		func(ctx context.Context, in *filter) (*pageOf[wire.Approval], error) {
 			list, err := s.backend.Approvals(ctx, !in.All)
-			return &body[[]wire.Approval]{convert(list, fromApproval(ctx))}, fail(err)
+			if err != nil {
+				return nil, fail(err)
+			}
+			return paged(list, in.Page, func(v store.Approval) string { return newestFirst(v.Requested, v.ID) }, fromApproval(ctx))
 		})
 	huma.Register(a, op(http.MethodGet, "/v1/approvals/{name}", "show-approval", tag, "Show an approval"),
 		func(ctx context.Context, in *Named) (*body[wire.Approval], error) {

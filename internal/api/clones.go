@@ -55,12 +55,16 @@ func (s *server) clones(a huma.API) {
 			return nil, fail(s.backend.ConfirmMove(ctx, in.Name, in.Body.DeleteSource, caller(ctx)))
 		})
 	type all struct {
-		All bool `query:"all" doc:"Also those that have ended, the newest 1000"`
+		All bool `query:"all" doc:"Also those that have ended"`
+		Page
 	}
 	huma.Register(a, op(http.MethodGet, "/v1/grants", "list-grants", tag, "List grants of access to disks, the newest first"),
-		func(ctx context.Context, in *all) (*body[[]wire.Grant], error) {
+		func(ctx context.Context, in *all) (*pageOf[wire.Grant], error) {
 			list, err := s.backend.Grants(ctx, !in.All)
-			return &body[[]wire.Grant]{convert(list, fromGrant)}, fail(err)
+			if err != nil {
+				return nil, fail(err)
+			}
+			return paged(list, in.Page, func(g grant.Record) string { return newestFirst(g.Issued, g.ID) }, fromGrant)
 		})
 	huma.Register(a, op(http.MethodDelete, "/v1/grants/{name}", "revoke-grant", tag, "End a grant and cut its connections"),
 		func(ctx context.Context, in *Named) (*nothing, error) {

@@ -54,9 +54,12 @@ func answers(o huma.Operation, types ...string) huma.Operation {
 func (s *server) drills(a huma.API) {
 	const tag = "drills"
 	huma.Register(a, op(http.MethodGet, "/v1/drills", "list-drills", tag, "Tell how every group stands with its rehearsals"),
-		func(ctx context.Context, _ *nothing) (*body[[]wire.Drill], error) {
+		func(ctx context.Context, in *Page) (*pageOf[wire.Drill], error) {
 			list, err := s.backend.Drills(ctx)
-			return &body[[]wire.Drill]{convert(list, fromDrill)}, fail(err)
+			if err != nil {
+				return nil, fail(err)
+			}
+			return paged(list, *in, func(d controller.Drill) string { return d.Group }, fromDrill)
 		})
 	huma.Register(a, op(http.MethodGet, "/v1/groups/{name}/drill", "show-drill", tag, "Tell how a group stands with its rehearsals"),
 		func(ctx context.Context, in *Named) (*body[wire.Drill], error) {

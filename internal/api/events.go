@@ -42,25 +42,14 @@ func (s *server) events(a huma.API) {
 	}
 	huma.Register(a, op(http.MethodGet, "/v1/events", "list-events", tag, "What happened, the newest first"),
 		func(ctx context.Context, in *filter) (*page, error) {
-			sees, p := s.sees(ctx), &page{Body: []wire.Event{}}
-			// One more says whether there are more. What the caller may not see is passed over.
-			for before := in.Before; len(p.Body) <= in.Limit; {
-				list, err := s.backend.Events(ctx, store.EventFilter{Group: in.Group, Kind: in.Kind, Run: in.Run, Text: in.Q, Before: before, Newest: true, Limit: in.Limit + 1})
-				if err != nil {
-					return nil, fail(err)
-				}
-				for _, e := range list {
-					if before = e.Sequence; sees(e.Group, "") {
-						p.Body = append(p.Body, fromRecord(e))
-					}
-				}
-				if len(list) <= in.Limit {
-					break
-				}
+			// One more says whether there are more.
+			list, err := s.backend.Events(ctx, store.EventFilter{Group: in.Group, Kind: in.Kind, Run: in.Run, Text: in.Q, Before: in.Before, Newest: true, Limit: in.Limit + 1})
+			if err != nil {
+				return nil, fail(err)
 			}
-			if len(p.Body) > in.Limit {
-				p.Body = p.Body[:in.Limit]
-				p.Next = fmt.Sprint(p.Body[in.Limit-1].Sequence)
+			p := &page{Body: convert(list[:min(len(list), in.Limit)], fromRecord)}
+			if len(list) > in.Limit {
+				p.Next = fmt.Sprint(list[in.Limit-1].Sequence)
 			}
 			return p, nil
 		})
@@ -127,6 +116,7 @@ func (s *server) stream(ctx context.Context, in *Resume, send sse.Sender) {
 			}
 			err = s.sendChange(c, sees, send)
 		case <-tick.C:
+			sees = s.sees(ctx) // groups come, go and move
 			err = send.Comment("still there")
 		}
 	}

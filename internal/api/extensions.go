@@ -36,9 +36,12 @@ type ExtensionBackend interface {
 func (s *server) extensions(a huma.API) {
 	const tag = "extensions"
 	huma.Register(a, op(http.MethodGet, "/v1/extensions", "list-extensions", tag, "List what the machines of all groups were last seen to have"),
-		func(ctx context.Context, _ *nothing) (*body[[]wire.Inventory], error) {
+		func(ctx context.Context, in *Page) (*pageOf[wire.Inventory], error) {
 			list, err := s.backend.Extensions(ctx, "")
-			return &body[[]wire.Inventory]{convert(list, fromInventory)}, fail(err)
+			if err != nil {
+				return nil, fail(err)
+			}
+			return paged(list, *in, func(v controller.ExtensionInventory) string { return v.Group + "\x00" + v.Machine }, fromInventory)
 		})
 	type inventory struct {
 		Named

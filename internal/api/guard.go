@@ -308,24 +308,6 @@ func (g guard) AnswerRun(ctx context.Context, id string, a recovery.Answer) (sto
 	return g.Backend.AnswerRun(ctx, id, a)
 }
 
-func (g guard) Runs(ctx context.Context, f store.RunFilter) ([]store.Run, error) {
-	list, err := g.Backend.Runs(ctx, f)
-	if err != nil || must(ctx, access.Read, access.Object{}) == nil {
-		return list, err
-	}
-	var out []store.Run
-	for _, r := range list {
-		o, err := g.s.runObject(ctx, r)
-		if err != nil {
-			return nil, err
-		}
-		if must(ctx, access.Read, o) == nil {
-			out = append(out, r)
-		}
-	}
-	return out, nil
-}
-
 // mustCopy checks the right to both ends of a copy.
 func (g guard) mustCopy(ctx context.Context, c recovery.CloneSpec) error {
 	if must(ctx, access.Copy, access.Object{}) == nil {

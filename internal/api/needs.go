@@ -243,7 +243,7 @@ var needs = map[string]need{
 	"put-channel":        {itself, one(access.Configure)},
 	"remove-channel":     {itself, one(access.Configure)},
 	"test-channel":       {itself, one(access.Configure)},
-	"list-notifications": {itself, one(access.Read)},
+	"list-notifications": {somewhere, one(access.Read)},
 
 	"list-problems":              {somewhere, one(access.Read)},
 	"retry-notification":         {itself, one(access.Configure)},

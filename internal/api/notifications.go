@@ -1,8 +1,10 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -28,6 +30,7 @@ type NotificationBackend interface {
 
 	Problems(ctx context.Context) ([]watch.Problem, error)
 	Notifications(ctx context.Context, f store.NotificationFilter) ([]store.Notification, error)
+	CountNotifications(ctx context.Context, f store.NotificationFilter) (int, error)
 	// RetryNotification and DropNotification are of those that were given up; dr.KindConflict of others.
 	RetryNotification(ctx context.Context, id int64) (store.Notification, error)
 	DropNotification(ctx context.Context, id int64) error
@@ -47,13 +50,23 @@ func (s *server) notifications(a huma.API) {
 		Channel string `query:"channel"`
 		Topic   string `query:"topic"`
 		Group   string `query:"group"`
-		Before  int64  `query:"before" minimum:"0" doc:"Only those with a lower number: the number of the last one of the page before"`
-		Limit   int    `query:"limit" minimum:"1" maximum:"1000" default:"100"`
+		Limit   int    `query:"limit" minimum:"0" maximum:"1000" doc:"By default 100"`
+		After   int64  `query:"after" minimum:"0" doc:"The header X-Next of the page before"`
 	}
 	huma.Register(a, op(http.MethodGet, "/v1/notifications", "list-notifications", tag, "List notifications and what became of them, newest first"),
-		func(ctx context.Context, in *filter) (*body[[]wire.Notification], error) {
-			list, err := s.backend.Notifications(ctx, store.NotificationFilter{State: in.State, Channel: in.Channel, Topic: notify.Topic(in.Topic), Group: in.Group, Before: in.Before, Limit: in.Limit})
-			return &body[[]wire.Notification]{convert(list, fromNotification)}, fail(err)
+		func(ctx context.Context, in *filter) (*pageOf[wire.Notification], error) {
+			want := cmp.Or(in.Limit, 100)
+			f := store.NotificationFilter{State: in.State, Channel: in.Channel, Topic: notify.Topic(in.Topic), Group: in.Group, Before: in.After, Limit: want + 1}
+			n, err := s.backend.CountNotifications(ctx, f)
+			if err != nil {
+				return nil, fail(err)
+			}
+			list, err := s.backend.Notifications(ctx, f) // one more, which says whether there are more
+			p := &pageOf[wire.Notification]{Total: strconv.Itoa(n), Body: convert(list[:min(len(list), want)], fromNotification)}
+			if len(list) > want {
+				p.Next = strconv.FormatInt(list[want-1].ID, 10)
+			}
+			return p, fail(err)
 		})
 	type numbered struct {
 		Number int64 `path:"number" minimum:"1"`

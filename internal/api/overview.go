@@ -37,6 +37,11 @@ func (s *server) sees(ctx context.Context) func(group, siteName string) bool {
 		return func(string, string) bool { return true }
 	}
 	known := map[string]bool{}
+	if groups, err := s.inner.Groups(ctx); err == nil { // else it looks for each
+		for _, g := range groups {
+			known[g.Name] = who.May(access.Read, groupObject(g))
+		}
+	}
 	return func(group, siteName string) bool {
 		if group == "" {
 			return siteName != "" && who.May(access.Read, access.Object{Sites: []string{siteName}})

@@ -3,9 +3,12 @@ package api
 import (
 	"cmp"
 	"encoding/base64"
+	"fmt"
+	"math"
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 )
@@ -62,6 +65,11 @@ func paged[T, W any](list []T, p Page, key func(T) string, one func(T) W) (*page
 		w.Body = append(w.Body, one(k.v))
 	}
 	return w, nil
+}
+
+// newestFirst is the key of what is sorted by an instant, the newest first.
+func newestFirst(t time.Time, id string) string {
+	return fmt.Sprintf("%020d %s", math.MaxInt64-t.UnixNano(), id)
 }
 
 // matches reports whether text is in one of some words, whatever the case.

@@ -60,11 +60,15 @@ func (s *server) runs(a huma.API) {
 		map[string]any{"run": wire.Run{}, "problem": wire.Problem{}}, s.watch)
 	type group struct {
 		Group string `query:"group"`
+		Page
 	}
 	huma.Register(a, op(http.MethodGet, "/v1/fences", "list-fences", tag, "List machines that are held, and those that run although they must not (split brain)"),
-		func(ctx context.Context, in *group) (*body[[]wire.Fence], error) {
+		func(ctx context.Context, in *group) (*pageOf[wire.Fence], error) {
 			list, err := s.backend.Fences(ctx, in.Group)
-			return &body[[]wire.Fence]{convert(list, fromFence)}, fail(err)
+			if err != nil {
+				return nil, fail(err)
+			}
+			return paged(list, in.Page, func(f store.Fence) string { return f.Site + "\x00" + f.Machine }, fromFence)
 		})
 }
 

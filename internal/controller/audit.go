@@ -118,7 +118,7 @@ func (c *Controller) Approval(ctx context.Context, id string) (store.Approval, e
 	return c.store.Approval(ctx, id)
 }
 
-// Approvals lists what waits for an answer, or the newest of all.
+// Approvals lists what waits for an answer, or all of them.
 func (c *Controller) Approvals(ctx context.Context, waiting bool) ([]store.Approval, error) {
 	return c.store.Approvals(ctx, waiting)
 }

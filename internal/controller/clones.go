@@ -11,9 +11,6 @@ import (
 	"understudy/internal/store"
 )
 
-// grantsShown is how many grants are listed at most.
-const grantsShown = 1000
-
 // Copy begins a clone or a move. A machine that is replicated is cloned from a recovery point made for it now, so that its
 // replication need not wait for the end of the copy; a cloud that copies disks itself does not touch replication.
 func (c *Controller) Copy(ctx context.Context, kind string, spec recovery.CloneSpec, by string) (store.Run, error) {
@@ -100,7 +97,7 @@ func (c *Controller) ResumeRun(ctx context.Context, run, by string) (store.Run, 
 
 // Grants lists grants, the newest first; only those that have not ended with active.
 func (c *Controller) Grants(ctx context.Context, active bool) ([]grant.Record, error) {
-	return c.recovery.Grants(ctx, active, grantsShown)
+	return c.recovery.Grants(ctx, active, -1)
 }
 
 // RevokeGrant ends a grant.

@@ -182,6 +182,11 @@ func (c *Controller) Notifications(ctx context.Context, f store.NotificationFilt
 	return c.store.Notifications(ctx, f)
 }
 
+// CountNotifications returns how many notifications are selected.
+func (c *Controller) CountNotifications(ctx context.Context, f store.NotificationFilter) (int, error) {
+	return c.store.CountNotifications(ctx, f)
+}
+
 // RetryNotification has a notification sent again that was given up.
 func (c *Controller) RetryNotification(ctx context.Context, id int64) (store.Notification, error) {
 	return c.store.RetryNotification(ctx, id)

@@ -139,13 +139,13 @@ func (s *Store) Approval(ctx context.Context, id string) (Approval, error) {
 	return a.at(s.now()), err
 }
 
-// Approvals returns the newest approvals, the newest first, or only those that wait for an answer.
+// Approvals returns all approvals, the newest first, or only those that wait for an answer.
 func (s *Store) Approvals(ctx context.Context, waiting bool) ([]Approval, error) {
 	query, args := "SELECT doc FROM approvals", []any{}
 	if waiting {
 		query, args = query+" WHERE state = ? AND expires > ?", []any{ApprovalWanted, nanos(s.now())}
 	}
-	list, err := queryDocs[Approval](ctx, s.read, "read approvals", query+" ORDER BY requested DESC, id LIMIT 1000", args...)
+	list, err := queryDocs[Approval](ctx, s.read, "read approvals", query+" ORDER BY requested DESC, id", args...)
 	for i := range list {
 		list[i] = list[i].at(s.now())
 	}

@@ -14,7 +14,7 @@ func (s *Store) PutGrant(ctx context.Context, r grant.Record) error {
 	return err
 }
 
-// Grants implements grant.Records.
+// Grants implements grant.Records. A negative limit is none.
 func (s *Store) Grants(ctx context.Context, active bool, limit int) ([]grant.Record, error) {
 	return queryDocs[grant.Record](ctx, s.read, "read grants",
 		"SELECT doc FROM grants WHERE NOT ?1 OR ended = 0 ORDER BY issued DESC, id LIMIT ?2", active, limit)

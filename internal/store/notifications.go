@@ -12,6 +12,7 @@ import (
 
 	"understudy/internal/dr"
 	"understudy/internal/notify"
+	"understudy/internal/store/sqlite"
 	"understudy/internal/watch"
 )
 
@@ -248,21 +249,42 @@ type NotificationFilter struct {
 	Channel string
 	Topic   notify.Topic
 	Group   string
+	Scope   *Scope
 	Before  int64 // ID; 0: the newest
 	Limit   int   // 0: 100
 }
 
-// Notifications returns the notifications selected, newest first.
-func (s *Store) Notifications(ctx context.Context, f NotificationFilter) ([]Notification, error) {
+func (f NotificationFilter) where() (string, []any) {
 	where, args := "WHERE 1", []any{}
 	for _, c := range [][2]string{{"state", f.State}, {"channel", f.Channel}, {"json_extract(doc, '$.event.topic')", string(f.Topic)}, {"json_extract(doc, '$.event.group')", f.Group}} {
 		if c[1] != "" {
 			where, args = where+" AND "+c[0]+" = ?", append(args, c[1])
 		}
 	}
+	if f.Scope != nil {
+		const group = "COALESCE(json_extract(doc, '$.event.group'), '')"
+		condition, groups := f.Scope.groups(group)
+		where += " AND (" + condition + " OR " + group + ` = '' AND EXISTS (
+			SELECT 1 FROM json_each(doc, '$.event.sites') AS at WHERE at.value IN (SELECT value FROM json_each(?))))`
+		args = append(args, groups, encode(orNone(f.Scope.Sites)))
+	}
 	if f.Before > 0 {
 		where, args = where+" AND id < ?", append(args, f.Before)
 	}
+	return where, args
+}
+
+// CountNotifications returns how many notifications are selected, wherever they are.
+func (s *Store) CountNotifications(ctx context.Context, f NotificationFilter) (n int, err error) {
+	f.Before = 0
+	where, args := f.where()
+	err = s.read.QueryRowContext(ctx, "SELECT count(*) FROM notifications "+where, args...).Scan(&n)
+	return n, sqlite.Explain(err)
+}
+
+// Notifications returns the notifications selected, newest first.
+func (s *Store) Notifications(ctx context.Context, f NotificationFilter) ([]Notification, error) {
+	where, args := f.where()
 	if f.Limit <= 0 {
 		f.Limit = 100
 	}

@@ -124,6 +124,7 @@ type EventFilter struct {
 	Run    string
 	Kind   string // one that ends with '.' selects all that begin with it
 	Text   string // in the message, the kind or the group's name, whatever the case
+	Scope  *Scope // what is of no group is not in it
 	Newest bool   // newest first
 	Limit  int    // 0: 1000
 }
@@ -147,6 +148,10 @@ func (s *Store) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 		args = append(args, f.Kind)
 	} else {
 		and(f.Kind != "", "kind = ?", f.Kind)
+	}
+	if f.Scope != nil {
+		condition, groups := f.Scope.groups("grp")
+		and(true, condition, groups)
 	}
 	and(f.Text != "", `kind || ' ' || grp || ' ' || message LIKE ? ESCAPE '\'`, "%"+likeEscape.Replace(f.Text)+"%")
 	query += " ORDER BY sequence"

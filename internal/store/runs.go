@@ -169,6 +169,8 @@ type RunFilter struct {
 	Kind   string
 	State  RunState
 	Active bool     // not ended
+	Scope  *Scope   // of no group, all: what those are about only their content says
+	Alone  bool     // only those of no group
 	Before RunPlace // only older ones
 	Limit  int      // 0: 100
 }
@@ -191,6 +193,11 @@ func (f RunFilter) where() (string, []any) {
 	and(f.Kind != "", "kind = ?", f.Kind)
 	and(f.State != "", "state = ?", string(f.State))
 	and(f.Active, "ended = 0")
+	and(f.Alone, "grp = ''")
+	if f.Scope != nil {
+		condition, groups := f.Scope.groups("grp")
+		and(true, "(grp = '' OR "+condition+")", groups)
+	}
 	and(f.Before != RunPlace{}, "(requested, id) < (?, ?)", nanos(f.Before.Requested), f.Before.ID)
 	if len(where) == 0 {
 		return "", nil

@@ -2,18 +2,18 @@ package client
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 
 	"understudy/internal/access"
 	"understudy/internal/api/wire"
 )
 
-// Approvals lists what waits for another person, or the newest of all.
-func (c *Client) Approvals(ctx context.Context, all bool) (list []wire.Approval, err error) {
-	return list, c.do(ctx, http.MethodGet, fmt.Sprintf("/v1/approvals?all=%t", all), nil, &list)
+// Approvals lists what waits for another person, the newest first; with ended, also what does not wait any more.
+func (c *Client) Approvals(ctx context.Context, ended bool) ([]wire.Approval, error) {
+	return all[wire.Approval](ctx, c, "/v1/approvals", Query{"all": strconv.FormatBool(ended)})
 }
 
 // Decide approves or rejects what another person asked for.

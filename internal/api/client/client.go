@@ -201,8 +201,8 @@ func (c *Client) CancelRun(ctx context.Context, id string) error {
 }
 
 // Fences lists machines that must not run.
-func (c *Client) Fences(ctx context.Context, group string) (list []wire.Fence, err error) {
-	return list, c.do(ctx, http.MethodGet, "/v1/fences?"+url.Values{"group": {group}}.Encode(), nil, &list)
+func (c *Client) Fences(ctx context.Context, group string) ([]wire.Fence, error) {
+	return all[wire.Fence](ctx, c, "/v1/fences", Query{"group": group})
 }
 
 // Watch calls fn with the run at every change until it has ended, ctx ends or fn returns an error.

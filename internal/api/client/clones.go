@@ -3,6 +3,7 @@ package client
 import (
 	"context"
 	"net/http"
+	"strconv"
 
 	"understudy/internal/api/wire"
 )
@@ -27,13 +28,9 @@ func (c *Client) ResumeRun(ctx context.Context, run string) (v wire.Run, err err
 	return v, c.do(ctx, http.MethodPost, path("runs", run, "resume"), nil, &v)
 }
 
-// Grants lists grants, the newest first; with all, also those that have ended.
-func (c *Client) Grants(ctx context.Context, all bool) (list []wire.Grant, err error) {
-	query := ""
-	if all {
-		query = "?all=true"
-	}
-	return list, c.do(ctx, http.MethodGet, "/v1/grants"+query, nil, &list)
+// Grants lists grants, the newest first; with ended, also those that have ended.
+func (c *Client) Grants(ctx context.Context, ended bool) ([]wire.Grant, error) {
+	return all[wire.Grant](ctx, c, "/v1/grants", Query{"all": strconv.FormatBool(ended)})
 }
 
 // RevokeGrant ends a grant.

@@ -11,8 +11,8 @@ import (
 )
 
 // Drills tells how every group stands with its rehearsals.
-func (c *Client) Drills(ctx context.Context) (list []wire.Drill, err error) {
-	return list, c.do(ctx, http.MethodGet, "/v1/drills", nil, &list)
+func (c *Client) Drills(ctx context.Context) ([]wire.Drill, error) {
+	return all[wire.Drill](ctx, c, "/v1/drills", nil)
 }
 
 // Drill tells how a group stands with its rehearsals.

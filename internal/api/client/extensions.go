@@ -24,8 +24,8 @@ func (c *Client) RemoveCatalogueEntry(ctx context.Context, name string) error {
 }
 
 // Extensions lists what the machines of all groups were last seen to have.
-func (c *Client) Extensions(ctx context.Context) (list []wire.Inventory, err error) {
-	return list, c.do(ctx, http.MethodGet, "/v1/extensions", nil, &list)
+func (c *Client) Extensions(ctx context.Context) ([]wire.Inventory, error) {
+	return all[wire.Inventory](ctx, c, "/v1/extensions", nil)
 }
 
 // GroupExtensions lists what the machines of a group were last seen to have; with refresh they are looked at first.

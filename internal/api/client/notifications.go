@@ -62,7 +62,6 @@ func (c *Client) Problems(ctx context.Context) (list []wire.OpenProblem, err err
 // A NotificationFilter selects notifications; its zero value selects the newest.
 type NotificationFilter struct {
 	State, Channel, Topic, Group string
-	Before                       int64 // number
 	Limit                        int
 }
 
@@ -73,9 +72,6 @@ func (c *Client) Notifications(ctx context.Context, f NotificationFilter) (list 
 		if v != "" {
 			q.Set(name, v)
 		}
-	}
-	if f.Before > 0 {
-		q.Set("before", strconv.FormatInt(f.Before, 10))
 	}
 	if f.Limit > 0 {
 		q.Set("limit", strconv.Itoa(f.Limit))
