@@ -272,7 +272,7 @@ func TestBootstrapRace(t *testing.T) {
 			t.Errorf("status %d", status)
 		}
 	}
-	users, err := w.admin().Users(t.Context())
+	users, err := w.admin().ListUsers(t.Context())
 	if err != nil || won != 1 || len(users) != 1 {
 		t.Errorf("%v: %d users, %v", statuses, len(users), err)
 	}
@@ -304,15 +304,15 @@ func TestUsersAndTokens(t *testing.T) {
 	var token wire.Token
 	wantStatus(t, w.ask(bob, "POST", "/v1/tokens", wire.TokenRequest{Name: "bobs", Grants: []wire.RoleGrant{{Role: "viewer", Scope: "*"}}}, &token), 200)
 	bobs := client.New(w.url, token.Secret)
-	if s, err := bobs.Session(ctx); err != nil || s.User != "token/bobs" || s.Method != "token" {
+	if s, err := bobs.ShowSession(ctx); err != nil || s.User != "token/bobs" || s.Method != "token" {
 		t.Errorf("%+v %v", s, err)
 	}
-	if _, err := bobs.Users(ctx); dr.KindOf(err) != dr.KindForbidden {
+	if _, err := bobs.ListUsers(ctx); dr.KindOf(err) != dr.KindForbidden {
 		t.Errorf("a viewer's token lists users: %v", err)
 	}
 	wantStatus(t, w.ask(b, "DELETE", "/v1/users/bob", nil, nil), 204)
 	wantStatus(t, w.ask(bob, "GET", "/v1/session", nil, nil), 401)
-	if _, err := bobs.Session(ctx); err == nil {
+	if _, err := bobs.ShowSession(ctx); err == nil {
 		t.Error("the token of a removed user works")
 	}
 
@@ -323,14 +323,14 @@ func TestUsersAndTokens(t *testing.T) {
 		t.Fatal(err)
 	}
 	ci := client.New(w.url, token.Secret)
-	if _, err := ci.Sites(ctx); err != nil {
+	if _, err := ci.ListSites(ctx); err != nil {
 		t.Error(err)
 	}
 	if _, err := admin.AddToken(ctx, wire.TokenRequest{Name: "ci", Grants: []wire.RoleGrant{{Role: "viewer", Scope: "*"}}}); dr.KindOf(err) != dr.KindConflict {
 		t.Errorf("the name is taken: %v", err)
 	}
 	w.pass(2 * time.Hour)
-	if _, err := ci.Sites(ctx); err == nil {
+	if _, err := ci.ListSites(ctx); err == nil {
 		t.Error("an expired token works")
 	}
 	if err := admin.RemoveToken(ctx, "admin"); dr.KindOf(err) != dr.KindInvalid {

@@ -299,15 +299,15 @@ func TestClient(t *testing.T) {
 	if _, err := c.Protect(ctx, want); err != nil {
 		t.Fatal(err)
 	}
-	got, err := c.Group(ctx, "shop")
+	got, err := c.ShowGroup(ctx, "shop")
 	if err != nil || got.Machines[0].Probe == nil || *got.Machines[0].Probe != *want.Machines[0].Probe || got.Machines[1].Probe != nil {
 		t.Errorf("%+v %v", got, err)
 	}
-	_, err = c.Group(ctx, "none")
+	_, err = c.ShowGroup(ctx, "none")
 	if dr.KindOf(err) != dr.KindNotFound || dr.Hint(err) != "understudy status" || err.Error() != `no group named "none"` {
 		t.Errorf("%v, hint %q", err, dr.Hint(err))
 	}
-	if list, err := c.Sites(ctx); err != nil || list == nil {
+	if list, err := c.ListSites(ctx); err != nil || list == nil {
 		t.Errorf("an empty list is %v, %v", list, err)
 	}
 	for kind, want := range map[string]string{"test": "test-failover", "planned": "planned-failover", "unplanned": "failover"} {
@@ -315,11 +315,11 @@ func TestClient(t *testing.T) {
 			t.Errorf("%s: asked %q, %v", kind, b.asked, err)
 		}
 	}
-	if _, err := client.New(s.URL, "wrong").Sites(ctx); dr.KindOf(err) != dr.KindInvalid {
+	if _, err := client.New(s.URL, "wrong").ListSites(ctx); dr.KindOf(err) != dr.KindInvalid {
 		t.Errorf("wrong token: %v", err)
 	}
 	s.Close()
-	if _, err := c.Sites(ctx); dr.KindOf(err) != dr.KindUnavailable || dr.Hint(err) == "" {
+	if _, err := c.ListSites(ctx); dr.KindOf(err) != dr.KindUnavailable || dr.Hint(err) == "" {
 		t.Errorf("no server: %v", err)
 	}
 }

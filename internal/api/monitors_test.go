@@ -53,7 +53,7 @@ func TestMonitors(t *testing.T) {
 	s := serveBackend(t, b)
 	ctx := t.Context()
 	api := client.New(s.URL, "right")
-	m, err := api.Monitor(ctx, "stack")
+	m, err := api.ShowMonitor(ctx, "stack")
 	if err != nil || m.Way != "privileged endpoint at 10.0.0.1" || len(m.Operations) != 1 || len(m.Operations[0].Steps) != 1 {
 		t.Fatalf("%+v %v", m, err)
 	}
@@ -61,7 +61,7 @@ func TestMonitors(t *testing.T) {
 	if !step.Started.Equal(began) || step.Ended.Sub(began) != time.Minute || len(step.Steps) != 1 || step.Steps[0].Message != "it is gone" || step.Steps[0].Ended != nil {
 		t.Errorf("%+v", step)
 	}
-	if list, err := api.Monitors(ctx); err != nil || len(list) != 1 || len(list[0].Operations) != 1 || list[0].Operations[0].Steps != nil {
+	if list, err := api.ListMonitors(ctx); err != nil || len(list) != 1 || len(list[0].Operations) != 1 || list[0].Operations[0].Steps != nil {
 		t.Errorf("%+v %v", list, err)
 	}
 	if len(b.m.State.Operations["run/1"].Steps) != 1 {
@@ -70,17 +70,17 @@ func TestMonitors(t *testing.T) {
 	if l, err := api.TestMonitor(ctx, "stack"); err != nil || l.Way != b.look.Answer.Way || l.Problem != "503" || len(l.Operations[0].Steps) != 1 {
 		t.Errorf("%+v %v", l, err)
 	}
-	if _, err := api.Monitor(ctx, "other"); dr.KindOf(err) != dr.KindNotFound {
+	if _, err := api.ShowMonitor(ctx, "other"); dr.KindOf(err) != dr.KindNotFound {
 		t.Error(err)
 	}
 	east := client.New(s.URL, "east")
 	for _, name := range []string{"stack", "other"} { // whether there is one is not for everybody
-		if _, err := east.Monitor(ctx, name); err == nil || dr.KindOf(err) == dr.KindNotFound {
+		if _, err := east.ShowMonitor(ctx, name); err == nil || dr.KindOf(err) == dr.KindNotFound {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
 	b.m.Site = "east"
-	if _, err := east.Monitor(ctx, "stack"); err != nil {
+	if _, err := east.ShowMonitor(ctx, "stack"); err != nil {
 		t.Error(err)
 	}
 }

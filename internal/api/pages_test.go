@@ -57,23 +57,23 @@ func TestStatusFilters(t *testing.T) {
 	b := many(12)
 	c := client.New(serveBackend(t, b).URL, "right")
 	for _, tt := range []struct {
-		q    client.Query
+		q    client.StatusQuery
 		want string
 	}{
-		{client.Query{"q": "VM-1"}, "g01 g10 g11"},
-		{client.Query{"q": "g03"}, "g03"},
-		{client.Query{"q": "nort", "site": "west", "health": "unknown"}, "g01 g05 g09"},
-		{client.Query{"state": "committed"}, ""},
-		{client.Query{"sort": "health", "q": "g0"}, "g00 g04 g08 g01 g05 g09 g02 g06 g03 g07"},
-		{client.Query{"sort": "lag", "q": "g0"}, "g00 g09 g08 g07 g06 g05 g04 g03 g02 g01"},
+		{client.StatusQuery{Q: "VM-1"}, "g01 g10 g11"},
+		{client.StatusQuery{Q: "g03"}, "g03"},
+		{client.StatusQuery{Q: "nort", Site: "west", Health: "unknown"}, "g01 g05 g09"},
+		{client.StatusQuery{State: "committed"}, ""},
+		{client.StatusQuery{Sort: "health", Q: "g0"}, "g00 g04 g08 g01 g05 g09 g02 g06 g03 g07"},
+		{client.StatusQuery{Sort: "lag", Q: "g0"}, "g00 g09 g08 g07 g06 g05 g04 g03 g02 g01"},
 	} {
-		list, err := c.Statuses(t.Context(), tt.q)
+		list, err := c.AllStatus(t.Context(), tt.q)
 		if got := strings.Join(names(list), " "); err != nil || got != tt.want {
 			t.Errorf("%v: got %s, want %s, %v", tt.q, got, tt.want, err)
 		}
 	}
-	for _, q := range []client.Query{{"health": "fine"}, {"sort": "size"}, {"after": "!"}} {
-		if _, err := c.Statuses(t.Context(), q); dr.KindOf(err) != dr.KindInvalid {
+	for _, q := range []client.StatusQuery{{Health: "fine"}, {Sort: "size"}, {After: "!"}} {
+		if _, err := c.Status(t.Context(), q); dr.KindOf(err) != dr.KindInvalid {
 			t.Errorf("%v: %v", q, err)
 		}
 	}
@@ -85,16 +85,16 @@ func TestPagesAreStable(t *testing.T) {
 		b := many(40)
 		c := client.New(serveBackend(t, b).URL, "right")
 		var seen []string
-		for p := (client.Page{Limit: 7}); ; p = (client.Page{Limit: 7, After: p.Next}) {
-			list, err := c.StatusPage(t.Context(), client.Query{"sort": sort}, &p)
+		for q := (client.StatusQuery{Sort: sort, Limit: 7}); ; {
+			p, err := c.Status(t.Context(), q)
 			if err != nil {
 				t.Fatal(err)
 			}
-			seen = append(seen, names(list)...)
+			seen = append(seen, names(p.Items)...)
 			if p.Total != len(b.list) {
 				t.Errorf("total %d of %d", p.Total, len(b.list))
 			}
-			if p.Next == "" {
+			if q.After = p.Next; q.After == "" {
 				break
 			}
 			// The last that was shown goes, and one comes before all of them.
@@ -118,15 +118,15 @@ func TestMachineRows(t *testing.T) {
 	}
 	c := client.New(serveBackend(t, b).URL, "right")
 	for _, tt := range []struct {
-		q    client.Query
+		q    client.ListAllMachinesQuery
 		want string
 	}{
-		{nil, "east/vm-0 west/free west/vm-1"},
-		{client.Query{"protected": "no"}, "west/free"},
-		{client.Query{"power": "unknown"}, "east/vm-0"},
-		{client.Query{"q": "G01"}, "west/vm-1"},
-		{client.Query{"provider": "qemu", "state": "protected"}, "west/vm-1"},
-		{client.Query{"health": "critical"}, "east/vm-0"},
+		{client.ListAllMachinesQuery{}, "east/vm-0 west/free west/vm-1"},
+		{client.ListAllMachinesQuery{Protected: "no"}, "west/free"},
+		{client.ListAllMachinesQuery{Power: "unknown"}, "east/vm-0"},
+		{client.ListAllMachinesQuery{Q: "G01"}, "west/vm-1"},
+		{client.ListAllMachinesQuery{Provider: "qemu", State: "protected"}, "west/vm-1"},
+		{client.ListAllMachinesQuery{Health: "critical"}, "east/vm-0"},
 	} {
 		list, err := c.AllMachines(t.Context(), tt.q)
 		var got []string
@@ -137,7 +137,7 @@ func TestMachineRows(t *testing.T) {
 			t.Errorf("%v: %v, want %s, %v", tt.q, got, tt.want, err)
 		}
 	}
-	list, err := c.AllMachines(t.Context(), client.Query{"q": "vm-1"})
+	list, err := c.AllMachines(t.Context(), client.ListAllMachinesQuery{Q: "vm-1"})
 	if err != nil || len(list) != 1 || list[0].DiskBytes != 11 || list[0].Disks != 2 || list[0].Group != "g01" || list[0].LoseSeconds == nil {
 		t.Errorf("%+v %v", list, err)
 	}

@@ -59,7 +59,7 @@ func TestPlans(t *testing.T) {
 	b, s, _ := serve(t)
 	c := client.New(s.URL, "right")
 	ctx := t.Context()
-	p, err := c.Plan(ctx, "p", 2)
+	p, err := c.ShowPlan(ctx, "p", client.ShowPlanQuery{Version: 2})
 	if err != nil || p.Version != 3 || p.ShownVersion != 2 || !p.NeedsVerification || p.VerifiedVersion != 2 || p.VerifiedAt == nil || !strings.Contains(p.Outline, "start db") || !strings.Contains(p.Mermaid, "flowchart") {
 		t.Errorf("%+v %v", p, err)
 	}
@@ -70,7 +70,7 @@ func TestPlans(t *testing.T) {
 	if !reflect.DeepEqual(p.Blocks, blocks) {
 		t.Errorf("%+v", p.Blocks)
 	}
-	if _, err := c.Plan(ctx, "q", 0); dr.KindOf(err) != dr.KindNotFound || dr.Hint(err) == "" {
+	if _, err := c.ShowPlan(ctx, "q", client.ShowPlanQuery{}); dr.KindOf(err) != dr.KindNotFound || dr.Hint(err) == "" {
 		t.Errorf("%v", err)
 	}
 	check, err := c.CheckPlan(ctx, wire.PlanText{File: "f.yaml", Text: "name: p\nstages: 5\n"})
@@ -80,7 +80,7 @@ func TestPlans(t *testing.T) {
 	if h, err := c.PlanHistory(ctx, "p"); err != nil || len(h.Versions) != 1 || h.Runs[0].PlanVersion != 7 {
 		t.Errorf("%+v %v", h, err)
 	}
-	if run, err := c.Run(ctx, "r1"); err != nil || run.Plan != "p" {
+	if run, err := c.ShowRun(ctx, "r1"); err != nil || run.Plan != "p" {
 		t.Errorf("%+v %v", run, err)
 	}
 	for want, begin := range map[string]func() (wire.Run, error){
@@ -94,16 +94,16 @@ func TestPlans(t *testing.T) {
 	if _, err := c.RunPlan(ctx, "p", wire.RunPlan{Kind: "never"}); dr.KindOf(err) != dr.KindInvalid {
 		t.Errorf("%v", err)
 	}
-	if q, err := c.Answer(ctx, "r1", wire.Answer{Answer: "skip", Note: "why"}); err != nil || q.Answer != "skip" || q.Answered == nil || b.asked != "r1 skip why admin" {
+	if q, err := c.AnswerRun(ctx, "r1", wire.Answer{Answer: "skip", Note: "why"}); err != nil || q.Answer != "skip" || q.Answered == nil || b.asked != "r1 skip why admin" {
 		t.Errorf("%+v %v %q", q, err, b.asked)
 	}
-	if _, err := c.Answer(ctx, "r1", wire.Answer{Answer: "perhaps"}); dr.KindOf(err) != dr.KindInvalid {
+	if _, err := c.AnswerRun(ctx, "r1", wire.Answer{Answer: "perhaps"}); dr.KindOf(err) != dr.KindInvalid {
 		t.Errorf("%v", err)
 	}
-	if q, err := c.Question(ctx, "r1"); err != nil || !strings.Contains(q.Ways, "understudy run retry r1") {
+	if q, err := c.RunQuestion(ctx, "r1"); err != nil || !strings.Contains(q.Ways, "understudy run retry r1") {
 		t.Errorf("%+v %v", q, err)
 	}
-	if _, err := c.Question(ctx, "r2"); dr.KindOf(err) != dr.KindNotFound {
+	if _, err := c.RunQuestion(ctx, "r2"); dr.KindOf(err) != dr.KindNotFound {
 		t.Errorf("%v", err)
 	}
 	b.err = dr.WithHint(errors.New("under way"), dr.KindConflict, "wait")

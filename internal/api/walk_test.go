@@ -241,24 +241,24 @@ func TestScopes(t *testing.T) {
 		}
 	}
 	eastViewer := as("ev", "viewer", "site:east")
-	sites, err := eastViewer.Sites(ctx)
+	sites, err := eastViewer.ListSites(ctx)
 	if err != nil || len(sites) != 1 || sites[0].Name != "east" || sites[0].Config != nil {
 		t.Errorf("%+v %v", sites, err)
 	}
-	if all, err := admin.Sites(ctx); err != nil || len(all) != 3 || all[0].Config["secret"] != "s" {
+	if all, err := admin.ListSites(ctx); err != nil || len(all) != 3 || all[0].Config["secret"] != "s" {
 		t.Errorf("%+v %v", all, err)
 	}
-	groups, err := eastViewer.Groups(ctx)
+	groups, err := eastViewer.AllGroups(ctx, client.ListGroupsQuery{})
 	if err != nil || len(groups) != 1 || groups[0].Name != "shop" {
 		t.Errorf("%+v %v", groups, err)
 	}
-	status, err := as("bv", "viewer", "group:bank").Statuses(ctx, client.Query{})
+	status, err := as("bv", "viewer", "group:bank").AllStatus(ctx, client.StatusQuery{})
 	if err != nil || len(status) != 1 || status[0].Group != "bank" {
 		t.Errorf("%+v %v", status, err)
 	}
-	_, err = eastViewer.Group(ctx, "bank")
+	_, err = eastViewer.ShowGroup(ctx, "bank")
 	refused("a group of another site", err)
-	_, err = eastViewer.Group(ctx, "nothing")
+	_, err = eastViewer.ShowGroup(ctx, "nothing")
 	refused("a group that does not exist", err)
 
 	// The right to one of its sites is not the right to change a group.

@@ -104,7 +104,7 @@ func (a *App) userAddCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if _, err := c.User(cmd.Context(), args[0]); err == nil {
+			if _, err := c.ShowUser(cmd.Context(), args[0]); err == nil {
 				return dr.WithHint(fmt.Errorf("user %s exists", args[0]), dr.KindConflict, "understudy user grant "+args[0]+" ROLE SCOPE")
 			} else if dr.KindOf(err) != dr.KindNotFound {
 				return err
@@ -129,7 +129,7 @@ func (a *App) userListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := api.Users(cmd.Context())
+			list, err := api.ListUsers(cmd.Context())
 			if err != nil {
 				return fmt.Errorf("list users: %w", err)
 			}
@@ -159,7 +159,7 @@ func (a *App) userGrantCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			u, err := api.User(cmd.Context(), args[0])
+			u, err := api.ShowUser(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -256,7 +256,7 @@ func (a *App) tokenListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := api.Tokens(cmd.Context())
+			list, err := api.ListTokens(cmd.Context())
 			if err != nil {
 				return fmt.Errorf("list tokens: %w", err)
 			}

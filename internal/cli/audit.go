@@ -3,13 +3,13 @@ package cli
 import (
 	"context"
 	"fmt"
-	"net/url"
 	"path/filepath"
 	"strconv"
 
 	"github.com/spf13/cobra"
 
 	"understudy/internal/access"
+	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/cli/out"
 	"understudy/internal/controller"
@@ -33,7 +33,7 @@ func (a *App) approvalListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := api.Approvals(cmd.Context(), all)
+			list, err := api.AllApprovals(cmd.Context(), client.ListApprovalsQuery{All: all})
 			if err != nil {
 				return fmt.Errorf("list approvals: %w", err)
 			}
@@ -58,7 +58,11 @@ func (a *App) decideCommand(verb, short string, approve bool) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			v, err := api.Decide(cmd.Context(), args[0], approve, note)
+			decide := api.RejectApproval
+			if approve {
+				decide = api.ApproveApproval
+			}
+			v, err := decide(cmd.Context(), args[0], wire.Decision{Note: note})
 			if err != nil {
 				return fmt.Errorf("%s %s: %w", verb, args[0], err)
 			}
@@ -89,8 +93,7 @@ func (a *App) auditCommand() *cobra.Command {
 }
 
 func (a *App) auditListCommand() *cobra.Command {
-	var actor, verb, object, result string
-	var limit int
+	var q client.ListAuditQuery
 	cmd := &cobra.Command{
 		Use: "list [--actor NAME] [--verb VERB] [--object OBJECT] [--result RESULT] [--limit 100]", Short: "List the audit log, the newest first", Args: cobra.NoArgs,
 		Example: "  understudy audit list --object group:shop --result refused",
@@ -99,13 +102,7 @@ func (a *App) auditListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			q := url.Values{"limit": {strconv.Itoa(limit)}}
-			for key, value := range map[string]string{"actor": actor, "verb": verb, "object": object, "result": result} {
-				if value != "" {
-					q.Set(key, value)
-				}
-			}
-			list, err := api.Audit(cmd.Context(), q)
+			list, err := api.ListAudit(cmd.Context(), q)
 			if err != nil {
 				return fmt.Errorf("list the audit log: %w", err)
 			}
@@ -120,11 +117,11 @@ func (a *App) auditListCommand() *cobra.Command {
 		},
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&actor, "actor", "", "only what this one asked for")
-	flags.StringVar(&verb, "verb", "", "only what needs this verb")
-	flags.StringVar(&object, "object", "", "only what is about this, such as group:shop")
-	flags.StringVar(&result, "result", "", "only begun, done, refused, waits, failed or gap")
-	flags.IntVar(&limit, "limit", 100, "how many at most")
+	flags.StringVar(&q.Actor, "actor", "", "only what this one asked for")
+	flags.StringVar(&q.Verb, "verb", "", "only what needs this verb")
+	flags.StringVar(&q.Object, "object", "", "only what is about this, such as group:shop")
+	flags.StringVar(&q.Result, "result", "", "only begun, done, refused, waits, failed or gap")
+	flags.Int64Var(&q.Limit, "limit", 100, "how many at most")
 	return cmd
 }
 
@@ -173,7 +170,11 @@ func (a *App) verifyAudit(ctx context.Context, offline bool, heads []access.Head
 		if err != nil {
 			return wire.AuditVerification{}, err
 		}
-		return api.VerifyAudit(ctx, heads)
+		var q client.VerifyAuditQuery
+		for _, h := range heads {
+			q.Expect = append(q.Expect, h.String())
+		}
+		return api.VerifyAudit(ctx, q)
 	}
 	dir, err := a.dataDir()
 	if err != nil {

@@ -204,7 +204,7 @@ func (a *App) moveConfirmCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := api.ConfirmMove(cmd.Context(), args[0], remove); err != nil {
+			if err := api.ConfirmMove(cmd.Context(), args[0], wire.Confirm{DeleteSource: remove}); err != nil {
 				return err
 			}
 			a.Note("the move is final")
@@ -302,7 +302,7 @@ func (a *App) grantCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			grants, err := api.Grants(cmd.Context(), all)
+			grants, err := api.AllGrants(cmd.Context(), client.ListGrantsQuery{All: all})
 			if err != nil {
 				return fmt.Errorf("list grants: %w", err)
 			}

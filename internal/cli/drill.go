@@ -116,7 +116,7 @@ func (a *App) drillListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := api.Drills(cmd.Context())
+			list, err := api.AllDrills(cmd.Context(), client.ListDrillsQuery{})
 			if err != nil {
 				return fmt.Errorf("list drills: %w", err)
 			}
@@ -152,7 +152,7 @@ func (a *App) drillShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			d, err := api.Drill(cmd.Context(), args[0])
+			d, err := api.ShowDrill(cmd.Context(), args[0])
 			if err != nil {
 				return fmt.Errorf("show drills of %s: %w", args[0], err)
 			}

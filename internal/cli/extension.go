@@ -13,6 +13,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/cli/out"
 	"understudy/internal/dr"
@@ -78,7 +79,7 @@ func (a *App) extensionListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := api.Extensions(cmd.Context())
+			list, err := api.AllExtensions(cmd.Context(), client.ListExtensionsQuery{})
 			if err != nil {
 				return fmt.Errorf("list extensions: %w", err)
 			}
@@ -126,9 +127,9 @@ product, such as Site Recovery, will fail over. extension restore --inventory pu
 			}
 			var list []wire.Inventory
 			if point != "" {
-				list, err = api.PointExtensions(cmd.Context(), args[0], point)
+				list, err = api.GroupExtensions(cmd.Context(), args[0], client.GroupExtensionsQuery{Point: point})
 			} else {
-				list, err = api.GroupExtensions(cmd.Context(), args[0], refresh)
+				list, err = api.GroupExtensions(cmd.Context(), args[0], client.GroupExtensionsQuery{Refresh: refresh})
 			}
 			if err != nil {
 				return fmt.Errorf("show extensions of %s: %w", args[0], err)
@@ -368,7 +369,7 @@ heartbeats arrive. What is not given stays as it is.`,
 			}
 			var s wire.Site
 			if in == (wire.SiteCollector{}) {
-				s, err = api.Site(cmd.Context(), args[0])
+				s, err = api.ShowSite(cmd.Context(), args[0])
 			} else {
 				s, err = api.SetCollector(cmd.Context(), args[0], in)
 			}
@@ -407,7 +408,7 @@ func (a *App) catalogueListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := api.ExtensionCatalogue(cmd.Context())
+			list, err := api.ListCatalogue(cmd.Context())
 			if err != nil {
 				return fmt.Errorf("list the catalogue: %w", err)
 			}
@@ -437,7 +438,7 @@ func (a *App) catalogueShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := api.ExtensionCatalogue(cmd.Context())
+			list, err := api.ListCatalogue(cmd.Context())
 			if err != nil {
 				return fmt.Errorf("show extension %s: %w", args[0], err)
 			}

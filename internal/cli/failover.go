@@ -85,7 +85,7 @@ their provider what understudy preflight says; and for sites of Azure which requ
 
 // failoverWarning says what a failover will do, with the numbers of now.
 func (a *App) failoverWarning(ctx context.Context, api *client.Client, group string, f wire.Failover) (string, error) {
-	s, err := api.Status(ctx, group)
+	s, err := api.GroupStatus(ctx, group)
 	if err != nil {
 		return "", err
 	}

@@ -144,7 +144,7 @@ held; what differs on their disks is written, so that going back needs little. W
 			if dryRun {
 				return a.previewReprotect(cmd.Context(), api, group)
 			}
-			s, err := api.Status(cmd.Context(), group)
+			s, err := api.GroupStatus(cmd.Context(), group)
 			if err != nil {
 				return err
 			}
@@ -234,7 +234,7 @@ later failover there.`,
 			if err != nil {
 				return err
 			}
-			s, err := api.Status(cmd.Context(), group)
+			s, err := api.GroupStatus(cmd.Context(), group)
 			if err != nil {
 				return err
 			}
@@ -245,7 +245,7 @@ later failover there.`,
 			if err := a.confirm(yes, group, fmt.Sprintf("This keeps what %s has of %s. What was written at %s alone is given up.", keep, group, other)); err != nil {
 				return err
 			}
-			run, err := api.Resolve(cmd.Context(), group, keep)
+			run, err := api.Resolve(cmd.Context(), group, wire.Resolve{Keep: keep})
 			if err != nil {
 				return err
 			}

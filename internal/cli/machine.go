@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"understudy/internal/api/wire"
 	"understudy/internal/cli/out"
 	"understudy/internal/dr"
 )
@@ -109,7 +110,7 @@ func (a *App) machines(cmd *cobra.Command, site string) ([]placed, error) {
 	}
 	names := []string{site}
 	if site == "" {
-		sites, err := api.Sites(cmd.Context())
+		sites, err := api.ListSites(cmd.Context())
 		if err != nil {
 			return nil, fmt.Errorf("list sites: %w", err)
 		}
@@ -121,7 +122,7 @@ func (a *App) machines(cmd *cobra.Command, site string) ([]placed, error) {
 	var list []placed
 	var silent error
 	for _, name := range names {
-		there, err := api.Machines(cmd.Context(), name)
+		there, err := api.ListMachines(cmd.Context(), name)
 		if err != nil {
 			if site != "" || cmd.Context().Err() != nil {
 				return nil, err
@@ -215,7 +216,7 @@ func (a *App) power(cmd *cobra.Command, site, name, action string) error {
 	if err != nil {
 		return err
 	}
-	if err := api.Power(cmd.Context(), m.Site, m.Name, action); err != nil {
+	if err := api.PowerMachine(cmd.Context(), m.Site, m.Name, wire.Power{Action: action}); err != nil {
 		return err
 	}
 	m, err = a.findMachine(cmd, m.Site, m.Name)

@@ -81,7 +81,7 @@ func (a *App) monitorListCommand() *cobra.Command {
 		Use: "list", Short: "List monitors and whether their sites answer", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				list, err := api.Monitors(cmd.Context())
+				list, err := api.ListMonitors(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -118,7 +118,7 @@ func (a *App) monitorShowCommand() *cobra.Command {
 		Use: "show NAME", Short: "Show the operations that a monitor last saw", Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				m, err := api.Monitor(cmd.Context(), args[0])
+				m, err := api.ShowMonitor(cmd.Context(), args[0])
 				if err != nil {
 					return err
 				}

@@ -57,7 +57,7 @@ func (a *App) notifyAddCommand() *cobra.Command {
 				return usage(cmd, errors.New("--kind is needed, and --url or --secret"))
 			}
 			return a.withAPI(func(api *client.Client) error {
-				if _, err := api.PutChannel(cmd.Context(), in); err != nil {
+				if _, err := api.PutChannel(cmd.Context(), in.Name, in); err != nil {
 					return err
 				}
 				a.Note("%s: see whether it works: understudy notify test %s", in.Name, in.Name)
@@ -79,7 +79,7 @@ func (a *App) notifyListCommand() *cobra.Command {
 		Use: "list", Short: "List whom notifications go to", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				list, err := api.Channels(cmd.Context())
+				list, err := api.ListChannels(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -93,16 +93,16 @@ func (a *App) notifyListCommand() *cobra.Command {
 }
 
 func (a *App) notifyHistoryCommand() *cobra.Command {
-	var f client.NotificationFilter
+	var f client.ListNotificationsQuery
 	cmd := &cobra.Command{
 		Use: "history [--state waiting|sent|dead]", Short: "List the newest notifications and what became of them", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				list, err := api.Notifications(cmd.Context(), f)
+				page, err := api.ListNotifications(cmd.Context(), f)
 				if err != nil {
 					return err
 				}
-				return a.printNotifications(list)
+				return a.printNotifications(page.Items)
 			})
 		},
 	}
@@ -110,7 +110,7 @@ func (a *App) notifyHistoryCommand() *cobra.Command {
 	cmd.Flags().StringVar(&f.Channel, "channel", "", "only of this channel")
 	cmd.Flags().StringVar(&f.Topic, "topic", "", "only about this")
 	cmd.Flags().StringVar(&f.Group, "group", "", "only of this group")
-	cmd.Flags().IntVar(&f.Limit, "limit", 100, "how many")
+	cmd.Flags().Int64Var(&f.Limit, "limit", 100, "how many")
 	return cmd
 }
 
@@ -127,7 +127,7 @@ func (a *App) notifyProblemsCommand() *cobra.Command {
 		Use: "problems", Short: "List what is wrong now, the worst first, with what to do", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				list, err := api.Problems(cmd.Context())
+				list, err := api.ListProblems(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -160,7 +160,7 @@ problem went.`}
 				return usage(cmd, errors.New("--channel is needed"))
 			}
 			return a.withAPI(func(api *client.Client) error {
-				if _, err := api.PutNotificationRule(cmd.Context(), in); err != nil {
+				if _, err := api.PutNotificationRule(cmd.Context(), in.Name, in); err != nil {
 					return err
 				}
 				a.Note("%s: %s", in.Name, describeRule(in))
@@ -185,7 +185,7 @@ problem went.`}
 		Use: "list", Short: "List rules", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				list, err := api.NotificationRules(cmd.Context())
+				list, err := api.ListNotificationRules(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -226,7 +226,7 @@ func (a *App) notifySettingsCommand() *cobra.Command {
 		Use: "settings [--console URL] [--repeat 4h|never]", Short: "Show or set what all notifications share", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				v, err := api.NotificationSettings(cmd.Context())
+				v, err := api.ShowNotificationSettings(cmd.Context())
 				if err != nil {
 					return err
 				}
@@ -287,7 +287,7 @@ func (a *App) notifyDeadCommand() *cobra.Command {
 				numbers = append(numbers, n)
 			}
 			if all {
-				list, err := api.Notifications(cmd.Context(), client.NotificationFilter{State: "dead", Limit: 1000})
+				list, err := api.AllNotifications(cmd.Context(), client.ListNotificationsQuery{State: "dead", Limit: 1000})
 				if err != nil {
 					return err
 				}
@@ -315,7 +315,7 @@ func (a *App) notifyDeadCommand() *cobra.Command {
 	cmd.AddCommand(
 		&cobra.Command{Use: "list", Short: "List what was given up, and why", Args: cobra.NoArgs, RunE: func(cmd *cobra.Command, _ []string) error {
 			return a.withAPI(func(api *client.Client) error {
-				list, err := api.Notifications(cmd.Context(), client.NotificationFilter{State: "dead", Limit: 1000})
+				list, err := api.AllNotifications(cmd.Context(), client.ListNotificationsQuery{State: "dead", Limit: 1000})
 				if err != nil {
 					return err
 				}

@@ -50,7 +50,7 @@ func (a *App) place(ctx context.Context, f vaultFlags) (keyring.Place, error) {
 	}
 	api, err := a.client()
 	if err == nil {
-		v, verr := api.Vault(ctx, f.vault)
+		v, verr := api.ShowVault(ctx, f.vault)
 		if verr == nil {
 			p := keyring.Place{URL: v.URL, Key: v.KeyFile}
 			if f.key != "" {
@@ -73,7 +73,7 @@ func siteAt(ctx context.Context, api *client.Client, name string) (string, error
 	if !ok {
 		return name, nil
 	}
-	sites, err := api.Sites(ctx)
+	sites, err := api.ListSites(ctx)
 	if err != nil {
 		return "", fmt.Errorf("find the site at %s: %w", name, err)
 	}

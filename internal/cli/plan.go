@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/cli/out"
 	"understudy/internal/dr"
@@ -71,7 +72,7 @@ func (a *App) planInitCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			g, err := api.Group(cmd.Context(), args[0])
+			g, err := api.ShowGroup(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}
@@ -215,7 +216,7 @@ func (a *App) planListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := api.Plans(cmd.Context(), group)
+			list, err := api.ListPlans(cmd.Context(), client.ListPlansQuery{Group: group})
 			if err != nil {
 				return err
 			}
@@ -233,7 +234,7 @@ func (a *App) planListCommand() *cobra.Command {
 }
 
 func (a *App) planShowCommand() *cobra.Command {
-	var version int
+	var version int64
 	var text bool
 	cmd := &cobra.Command{
 		Use: "show NAME [--version N] [--text]", Short: "Show what a plan does, in order", Args: cobra.ExactArgs(1),
@@ -242,7 +243,7 @@ func (a *App) planShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			p, err := api.Plan(cmd.Context(), args[0], version)
+			p, err := api.ShowPlan(cmd.Context(), args[0], client.ShowPlanQuery{Version: version})
 			if err != nil {
 				return err
 			}
@@ -262,14 +263,14 @@ func (a *App) planShowCommand() *cobra.Command {
 			return err
 		},
 	}
-	cmd.Flags().IntVar(&version, "version", 0, "this version; by default the newest")
+	cmd.Flags().Int64Var(&version, "version", 0, "this version; by default the newest")
 	cmd.Flags().BoolVar(&text, "text", false, "the YAML as it was applied")
 	return cmd
 }
 
 func (a *App) planGraphCommand() *cobra.Command {
 	var format string
-	var version int
+	var version int64
 	cmd := &cobra.Command{
 		Use: "graph NAME|FILE [--format text|mermaid|dot]", Short: "Draw a plan: as text, or for Mermaid or Graphviz", Args: cobra.ExactArgs(1),
 		Long:    "Draw a plan that was applied, or one in a file (a name with a '.' or a '/').",
@@ -291,7 +292,7 @@ func (a *App) planGraphCommand() *cobra.Command {
 				if err != nil {
 					return err
 				}
-				p, err := api.Plan(cmd.Context(), args[0], version)
+				p, err := api.ShowPlan(cmd.Context(), args[0], client.ShowPlanQuery{Version: version})
 				if err != nil {
 					return err
 				}
@@ -306,7 +307,7 @@ func (a *App) planGraphCommand() *cobra.Command {
 		},
 	}
 	cmd.Flags().StringVar(&format, "format", "text", "text, mermaid or dot")
-	cmd.Flags().IntVar(&version, "version", 0, "this version; by default the newest")
+	cmd.Flags().Int64Var(&version, "version", 0, "this version; by default the newest")
 	return cmd
 }
 

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/cli/out"
 )
@@ -35,7 +36,7 @@ A rehearsal (--test) that comes to its end and is cleaned up verifies the plan.`
 				in.Kind = "unplanned"
 			}
 			if in.Kind != "test" && !yes {
-				p, err := api.Plan(cmd.Context(), args[0], 0)
+				p, err := api.ShowPlan(cmd.Context(), args[0], client.ShowPlanQuery{})
 				if err != nil {
 					return err
 				}
@@ -93,7 +94,7 @@ func (a *App) answerCommand(verb, flag string, required bool, short string) *cob
 			if err != nil {
 				return err
 			}
-			q, err := api.Answer(cmd.Context(), args[0], wire.Answer{Answer: verb, Action: action, Note: note})
+			q, err := api.AnswerRun(cmd.Context(), args[0], wire.Answer{Answer: verb, Action: action, Note: note})
 			if err != nil {
 				return err
 			}

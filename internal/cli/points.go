@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"understudy/internal/api/client"
+	"understudy/internal/api/wire"
 	"understudy/internal/cli/out"
 	"understudy/internal/dr"
 	"understudy/internal/keyring"
@@ -103,7 +104,7 @@ func (a *App) findPoints(cmd *cobra.Command, f vaultFlags, filter dr.PointFilter
 		if err != nil {
 			return nil, err
 		}
-		return api.FindPoints(ctx, f.group, filter)
+		return api.AllPoints(ctx, f.group, client.ListPointsQuery{Consistency: string(filter.Consistency), After: filter.After, Before: filter.Before, Named: filter.Named})
 	}
 	err = a.eachGroup(ctx, f, func(v *keyring.Opened, group string) error {
 		list, err := v.Points(ctx, group)
@@ -157,7 +158,11 @@ type points interface {
 type apiPoints struct{ *client.Client }
 
 func (p apiPoints) FindPoint(ctx context.Context, group, selector string) (dr.RecoveryPoint, error) {
-	return p.Point(ctx, group, selector)
+	return p.ShowPoint(ctx, group, selector)
+}
+
+func (p apiPoints) NamePoint(ctx context.Context, group, selector, name string) (dr.RecoveryPoint, error) {
+	return p.Client.NamePoint(ctx, group, selector, wire.PointName{Name: name})
 }
 
 // pointsOf finds where the points of a group are.

@@ -33,7 +33,7 @@ func (a *App) policySetCommand() *cobra.Command {
 			}
 			p := wire.Policy{Name: args[0], Keep: keep, RPO: wire.Duration(def.RPO)}
 			// What is not given stays as it is.
-			list, err := api.Policies(cmd.Context())
+			list, err := api.ListPolicies(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -92,7 +92,7 @@ func (a *App) policyListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := api.Policies(cmd.Context())
+			list, err := api.ListPolicies(cmd.Context())
 			if err != nil {
 				return fmt.Errorf("list policies: %w", err)
 			}

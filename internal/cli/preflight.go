@@ -38,10 +38,10 @@ Exits with 8 when a check failed. failover --dry-run and clone --dry-run say the
 			var v wire.Preflight
 			of := machine
 			if from != "" {
-				v, err = api.PreflightMachine(cmd.Context(), from, machine, target)
+				v, err = api.PreflightMachine(cmd.Context(), from, machine, client.PreflightMachineQuery{Target: target})
 			} else {
 				of = args[0]
-				v, err = api.PreflightGroup(cmd.Context(), of, target, point, machine)
+				v, err = api.PreflightGroup(cmd.Context(), of, client.PreflightGroupQuery{Target: target, Point: point, Machine: machine})
 			}
 			if err != nil {
 				return err

@@ -22,7 +22,7 @@ func (a *App) runCommand() *cobra.Command {
 }
 
 func (a *App) runListCommand() *cobra.Command {
-	var f client.RunFilter
+	var f client.ListRunsQuery
 	cmd := &cobra.Command{
 		Use: "list [--group GROUP] [--active]", Short: "List runs, the newest first", Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -30,12 +30,12 @@ func (a *App) runListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := api.Runs(cmd.Context(), f)
+			page, err := api.ListRuns(cmd.Context(), f)
 			if err != nil {
 				return fmt.Errorf("list runs: %w", err)
 			}
 			type R = wire.Run
-			return out.List(a.Printer, list, func(r R) string { return r.ID }, "no runs",
+			return out.List(a.Printer, page.Items, func(r R) string { return r.ID }, "no runs",
 				out.Col("ID", func(r R) string { return r.ID }),
 				out.Col("KIND", func(r R) string { return r.Kind }),
 				out.Col("OF", about),
@@ -47,7 +47,7 @@ func (a *App) runListCommand() *cobra.Command {
 	}
 	cmd.Flags().StringVar(&f.Group, "group", "", "only runs of this group")
 	cmd.Flags().BoolVar(&f.Active, "active", false, "only runs that have not ended")
-	cmd.Flags().IntVar(&f.Limit, "limit", 20, "how many at most")
+	cmd.Flags().Int64Var(&f.Limit, "limit", 20, "how many at most")
 	return cmd
 }
 
@@ -92,7 +92,7 @@ func (a *App) runShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			r, err := api.Run(cmd.Context(), args[0])
+			r, err := api.ShowRun(cmd.Context(), args[0])
 			if err != nil {
 				return fmt.Errorf("show run %s: %w", args[0], err)
 			}
@@ -308,7 +308,7 @@ Exits with 5 when there is a split brain.`,
 			if err != nil {
 				return err
 			}
-			list, err := api.Fences(cmd.Context(), group)
+			list, err := api.AllFences(cmd.Context(), client.ListFencesQuery{Group: group})
 			if err != nil {
 				return fmt.Errorf("list held machines: %w", err)
 			}

@@ -97,7 +97,7 @@ func (a *App) siteListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := api.Sites(cmd.Context())
+			list, err := api.ListSites(cmd.Context())
 			if err != nil {
 				return fmt.Errorf("list sites: %w", err)
 			}
@@ -117,7 +117,7 @@ func (a *App) siteShowCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			s, err := api.Site(cmd.Context(), args[0])
+			s, err := api.ShowSite(cmd.Context(), args[0])
 			if err != nil {
 				return err
 			}

@@ -5,6 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/cli/out"
 )
@@ -56,7 +57,7 @@ func (a *App) siteSweepCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := api.SweepSite(cmd.Context(), args[0], dryRun)
+			list, err := api.SweepSite(cmd.Context(), args[0], client.SweepSiteQuery{DryRun: dryRun})
 			if err != nil {
 				return fmt.Errorf("sweep site %s: %w", args[0], err)
 			}

@@ -21,13 +21,13 @@ func (a *App) statusCommand() *cobra.Command {
 				return err
 			}
 			if len(args) == 1 {
-				s, err := api.Status(cmd.Context(), args[0])
+				s, err := api.GroupStatus(cmd.Context(), args[0])
 				if err != nil {
 					return fmt.Errorf("status of %s: %w", args[0], err)
 				}
 				return a.printStatus(s)
 			}
-			list, err := api.Statuses(cmd.Context(), client.Query{"health": health, "site": siteName, "vault": vault, "sort": sort})
+			list, err := api.AllStatus(cmd.Context(), client.StatusQuery{Health: health, Site: siteName, Vault: vault, Sort: sort})
 			if err != nil {
 				return fmt.Errorf("status: %w", err)
 			}

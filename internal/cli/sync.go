@@ -11,11 +11,7 @@ func (a *App) syncCommand() *cobra.Command {
 	var consistent bool
 	cmd := a.groupCommand("sync", "Replicate now and wait for it", "", func(cmd *cobra.Command, api *client.Client, group string) error {
 		a.OnInterrupt("the cycle goes on; see `understudy status %s`", group)
-		run := api.Sync
-		if consistent {
-			run = api.SyncConsistent
-		}
-		c, err := run(cmd.Context(), group)
+		c, err := api.Sync(cmd.Context(), group, client.SyncQuery{Consistent: consistent})
 		if err != nil {
 			return err
 		}

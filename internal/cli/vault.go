@@ -335,7 +335,7 @@ func (a *App) vaultListCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			list, err := api.Vaults(cmd.Context())
+			list, err := api.ListVaults(cmd.Context())
 			if err != nil {
 				return fmt.Errorf("list vaults: %w", err)
 			}

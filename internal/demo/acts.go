@@ -11,6 +11,7 @@ import (
 	"sync"
 	"time"
 
+	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/demo/guest/shop"
 )
@@ -144,7 +145,7 @@ func (d *demo) openShop(ctx context.Context) (*till, error) {
 	ctx, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
 	for _, name := range []string{dbName, web} {
-		if err := d.client.Power(ctx, "east", name, "start"); err != nil {
+		if err := d.client.PowerMachine(ctx, "east", name, wire.Power{Action: "start"}); err != nil {
 			return nil, err
 		}
 		d.say("%s is started", name)
@@ -198,7 +199,7 @@ func (d *demo) watchCycles(ctx context.Context, points int) error {
 	defer cancel()
 	last := ""
 	for points > 0 {
-		st, err := d.client.Status(ctx, group)
+		st, err := d.client.GroupStatus(ctx, group)
 		if err != nil {
 			return err
 		}
@@ -218,7 +219,7 @@ func (d *demo) watchCycles(ctx context.Context, points int) error {
 		case <-time.After(100 * time.Millisecond):
 		}
 	}
-	st, err := d.client.Status(ctx, group)
+	st, err := d.client.GroupStatus(ctx, group)
 	if err != nil {
 		return err
 	}
@@ -231,7 +232,7 @@ func (d *demo) watchCycles(ctx context.Context, points int) error {
 // rehearse runs a test failover and its clean-up, and checks that replication went on.
 func (d *demo) rehearse(ctx context.Context) error {
 	d.act("Rehearsal: a test failover at west, in isolated networks")
-	before, err := d.client.Points(ctx, group)
+	before, err := d.client.AllPoints(ctx, group, client.ListPointsQuery{})
 	if err != nil {
 		return err
 	}
@@ -244,7 +245,7 @@ func (d *demo) rehearse(ctx context.Context) error {
 		return err
 	}
 	d.say("point %v runs at west after %.1f s; east goes on", run.Result["point"], time.Since(began).Seconds())
-	during, err := d.client.Points(ctx, group)
+	during, err := d.client.AllPoints(ctx, group, client.ListPointsQuery{})
 	if err != nil {
 		return err
 	}
@@ -255,7 +256,7 @@ func (d *demo) rehearse(ctx context.Context) error {
 	if _, err = d.waitRun(ctx, run); err != nil {
 		return err
 	}
-	left, err := d.client.Machines(ctx, "west")
+	left, err := d.client.ListMachines(ctx, "west")
 	if err != nil {
 		return err
 	}
@@ -385,14 +386,14 @@ func (d *demo) audit(ctx context.Context, east *till, killed time.Time) error {
 		return err
 	}
 	d.check("the database at west goes on", true, fmt.Sprintf("record %d", west.newest()))
-	points, err := d.client.Points(ctx, group)
+	points, err := d.client.AllPoints(ctx, group, client.ListPointsQuery{})
 	if err != nil {
 		return err
 	}
 	for _, p := range points {
 		s.BytesMoved += p.Bytes
 	}
-	st, err := d.client.Status(ctx, group)
+	st, err := d.client.GroupStatus(ctx, group)
 	if err != nil {
 		return err
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/dr"
 	"understudy/internal/extension/collector"
@@ -135,7 +136,7 @@ func (d *demo) waitInventory(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, bootTime)
 	defer cancel()
 	for {
-		list, err := d.client.PointExtensions(ctx, group, "latest")
+		list, err := d.client.GroupExtensions(ctx, group, client.GroupExtensionsQuery{Point: "latest"})
 		if err == nil {
 			named := 0
 			for _, m := range list {

@@ -22,6 +22,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/dr"
 )
@@ -231,7 +232,7 @@ func (d *demo) configureAzure(ctx context.Context, c *cloud) error {
 		if _, err := d.client.AddSite(ctx, s); err != nil {
 			return err
 		}
-		machines, err := d.client.Machines(ctx, name)
+		machines, err := d.client.ListMachines(ctx, name)
 		if err != nil {
 			return err
 		}
@@ -254,7 +255,7 @@ func (d *demo) protectAzure(ctx context.Context) error {
 	if _, err := d.client.ApplyPlan(ctx, wire.PlanText{File: "shop.yaml", Text: azurePlan}); err != nil {
 		return err
 	}
-	list, err := d.client.GroupExtensions(ctx, group, true)
+	list, err := d.client.GroupExtensions(ctx, group, client.GroupExtensionsQuery{Refresh: true})
 	if err != nil {
 		return err
 	}
@@ -270,7 +271,7 @@ func (d *demo) protectAzure(ctx context.Context) error {
 	d.check("both monitoring agents are healthy before", alive == 2, "")
 	// The next point carries the inventory that was just taken.
 	for range 3 {
-		cycle, err := d.client.Sync(ctx, group)
+		cycle, err := d.client.Sync(ctx, group, client.SyncQuery{})
 		if err != nil {
 			return err
 		}
@@ -338,7 +339,7 @@ func (d *demo) restored(run wire.Run) (n int) {
 
 // diskOf is the ID of a disk of a machine.
 func (d *demo) diskOf(ctx context.Context, site, machine, disk string) (string, error) {
-	machines, err := d.client.Machines(ctx, site)
+	machines, err := d.client.ListMachines(ctx, site)
 	if err != nil {
 		return "", err
 	}
@@ -411,14 +412,14 @@ func (d *demo) splitBrain(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
 	for {
-		st, err := d.client.Status(ctx, group)
+		st, err := d.client.GroupStatus(ctx, group)
 		if err != nil {
 			return err
 		}
 		if len(st.SplitBrain) > 0 {
 			d.say("%s", strings.Join(st.SplitBrain, "; "))
 			d.check("the machines that came back to life in france were stopped and held", true, "")
-			run, err := d.client.Resolve(ctx, group, brazil)
+			run, err := d.client.Resolve(ctx, group, wire.Resolve{Keep: brazil})
 			if err != nil {
 				return err
 			}

@@ -151,7 +151,7 @@ func (d *demo) configure(ctx context.Context) error {
 
 // hostPort returns the loopback address at which a guest's port of a machine is reachable.
 func (d *demo) hostPort(ctx context.Context, site, machine string, guestPort int) (string, error) {
-	machines, err := d.client.Machines(ctx, site)
+	machines, err := d.client.ListMachines(ctx, site)
 	if err != nil {
 		return "", err
 	}

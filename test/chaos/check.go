@@ -57,11 +57,11 @@ func (w *world) atRest() (map[string]wire.Status, error) {
 	ctx, stop := context.WithTimeout(context.Background(), apiTimeout)
 	defer stop()
 	c := w.proc.client
-	runs, err := c.Runs(ctx, client.RunFilter{Active: true})
+	runs, err := c.ListRuns(ctx, client.ListRunsQuery{Active: true})
 	if err != nil {
 		return nil, err
 	}
-	for _, run := range runs {
+	for _, run := range runs.Items {
 		if run.State == "waiting" {
 			if err := w.answer(ctx, c, run.ID, false); err != nil {
 				return nil, err
@@ -71,11 +71,11 @@ func (w *world) atRest() (map[string]wire.Status, error) {
 	}
 	found := map[string]wire.Status{}
 	for _, g := range w.groups {
-		st, err := c.Status(ctx, g.name)
+		st, err := c.GroupStatus(ctx, g.name)
 		if dr.KindOf(err) == dr.KindNotFound {
 			// It was to be protected elsewhere, and only the first half of that was done.
 			if err = w.protect(ctx, g, g.site); err == nil {
-				st, err = c.Status(ctx, g.name)
+				st, err = c.GroupStatus(ctx, g.name)
 			}
 		}
 		if err != nil {
@@ -86,14 +86,14 @@ func (w *world) atRest() (map[string]wire.Status, error) {
 			if err := w.sync(ctx, c, g, st.Site); err != nil {
 				return nil, fmt.Errorf("sync %s: %w", g.name, err)
 			}
-			if st, err = c.Status(ctx, g.name); err != nil {
+			if st, err = c.GroupStatus(ctx, g.name); err != nil {
 				return nil, err
 			}
 			if st.State != string(dr.StateProtected) {
 				return nil, fmt.Errorf("%s is %s", g.name, st.State)
 			}
 		case dr.StateFailedOver, dr.StateCommitted, dr.StateFailoverFailed:
-			fences, err := c.Fences(ctx, g.name)
+			fences, err := c.AllFences(ctx, client.ListFencesQuery{Group: g.name})
 			if err != nil {
 				return nil, err
 			}
@@ -142,12 +142,12 @@ func (w *world) check(status map[string]wire.Status) error {
 		}
 	}
 	w.checkLeaks(status, sockets)
-	runs, err := w.proc.client.Runs(ctx, client.RunFilter{Limit: 20})
+	runs, err := w.proc.client.ListRuns(ctx, client.ListRunsQuery{Limit: 20})
 	if err != nil {
 		return err
 	}
-	w.checkNotes(runs)
-	grants, err := w.proc.client.Grants(ctx, false)
+	w.checkNotes(runs.Items)
+	grants, err := w.proc.client.AllGrants(ctx, client.ListGrantsQuery{})
 	if err != nil {
 		return err
 	}

@@ -40,7 +40,7 @@ func (w *world) checkClone(ctx context.Context, g *group, run wire.Run) (wire.Ru
 		if _, err := w.rest(); err != nil {
 			return run, err
 		}
-		if run, err = w.proc.client.Run(ctx, again.ID); err != nil {
+		if run, err = w.proc.client.ShowRun(ctx, again.ID); err != nil {
 			return run, err
 		}
 		if run.State != "succeeded" {

@@ -117,7 +117,7 @@ func (w *world) sync(ctx context.Context, c *client.Client, g *group, at string)
 	w.mu.Lock()
 	head := g.lines[at].head
 	w.mu.Unlock()
-	if _, err := c.Sync(ctx, g.name); err != nil {
+	if _, err := c.Sync(ctx, g.name, client.SyncQuery{}); err != nil {
 		return err
 	}
 	w.mu.Lock()
@@ -142,7 +142,7 @@ func failover(kind string, chosen bool) func(context.Context, *client.Client, *w
 		f := wire.Failover{Kind: kind, Plan: s.planOf(g)}
 		var point dr.RecoveryPoint
 		if chosen {
-			points, err := c.Points(ctx, g.name)
+			points, err := c.AllPoints(ctx, g.name, client.ListPointsQuery{})
 			if err != nil {
 				return "", err
 			}
@@ -176,7 +176,7 @@ func drill(ctx context.Context, c *client.Client, w *world, g *group, _ wire.Sta
 
 func resolve(keep func(wire.Status) string) func(context.Context, *client.Client, *world, *group, wire.Status, Step) (string, error) {
 	return func(ctx context.Context, c *client.Client, _ *world, g *group, st wire.Status, _ Step) (string, error) {
-		run, err := c.Resolve(ctx, g.name, keep(st))
+		run, err := c.Resolve(ctx, g.name, wire.Resolve{Keep: keep(st)})
 		return run.ID, err
 	}
 }
@@ -214,7 +214,7 @@ func guestOff(ctx context.Context, _ *client.Client, w *world, g *group, st wire
 func startHeld(ctx context.Context, c *client.Client, w *world, g *group, st wire.Status, s Step) (string, error) {
 	m := g.machines[s.Pick%uint64(len(g.machines))]
 	o := other(st.Site)
-	err := c.Power(ctx, o, m, "start")
+	err := c.PowerMachine(ctx, o, m, wire.Power{Action: "start"})
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if _, held := w.sites[o].Held(m); err == nil && held {

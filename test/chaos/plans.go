@@ -58,7 +58,7 @@ type retryKey struct{ run, action string }
 
 // answer answers what a run asks, when it does: a person who mostly agrees.
 func (w *world) answer(ctx context.Context, c *client.Client, run string, agree bool) error {
-	q, err := c.Question(ctx, run)
+	q, err := c.RunQuestion(ctx, run)
 	if dr.KindOf(err) == dr.KindNotFound || dr.KindOf(err) == dr.KindConflict {
 		return nil
 	}
@@ -75,7 +75,7 @@ func (w *world) answer(ctx context.Context, c *client.Client, run string, agree 
 	if a.Answer == "retry" {
 		w.retries[retryKey{run, q.Action}]++
 	}
-	_, err = c.Answer(ctx, run, a)
+	_, err = c.AnswerRun(ctx, run, a)
 	if kind := dr.KindOf(err); kind == dr.KindConflict {
 		return nil // the run has ended, or was answered before the controller died
 	}

@@ -91,7 +91,7 @@ func (w *world) do(s Step, before map[string]wire.Status) (outcome, map[string]w
 	ctx, stop = context.WithTimeout(context.Background(), apiTimeout)
 	defer stop()
 	if out.run.ID != "" {
-		if out.run, err = w.proc.client.Run(ctx, out.run.ID); err != nil {
+		if out.run, err = w.proc.client.ShowRun(ctx, out.run.ID); err != nil {
 			w.violate("run %s is not known: %v", out.run.ID, err)
 		}
 		if out.run.Kind == "clone" {
@@ -174,7 +174,7 @@ func (w *world) follow(s Step, id string, began time.Time) {
 			}
 		}
 		ctx, stop := context.WithTimeout(context.Background(), faultsFor)
-		run, err := w.proc.client.Run(ctx, id)
+		run, err := w.proc.client.ShowRun(ctx, id)
 		if err == nil && !cancelled && time.Since(began) > s.Cancel {
 			cancelled = true
 			if w.proc.client.CancelRun(ctx, id) == nil {
@@ -283,11 +283,11 @@ func (w *world) runs() map[string]int {
 	}
 	ctx, stop := context.WithTimeout(context.Background(), apiTimeout)
 	defer stop()
-	list, err := w.proc.client.Runs(ctx, client.RunFilter{Limit: 1000})
+	list, err := w.proc.client.ListRuns(ctx, client.ListRunsQuery{Limit: 1000})
 	if err != nil {
 		return n
 	}
-	for _, run := range list {
+	for _, run := range list.Items {
 		n[run.Kind+" "+run.State]++
 	}
 	return n

@@ -101,7 +101,7 @@ func (f *fray) millis(n int) time.Duration { return time.Duration(f.random.IntN(
 
 func (f *fray) sync(t *testing.T) string {
 	newest := f.acks.newest()
-	if _, err := f.main.Sync(t.Context(), group); err != nil {
+	if _, err := f.main.Sync(t.Context(), group, client.SyncQuery{}); err != nil {
 		t.Fatal(err)
 	}
 	f.floor = newest
@@ -145,7 +145,7 @@ func (f *fray) killGuest(t *testing.T) string {
 // start starts the database's machine, which its site may still find dying.
 func (f *fray) start(t *testing.T, site string) {
 	t.Helper()
-	eventually(t, 10*time.Second, "the start of the machine", func() error { return f.main.Power(t.Context(), site, db.name, "start") })
+	eventually(t, 10*time.Second, "the start of the machine", func() error { return f.main.PowerMachine(t.Context(), site, db.name, wire.Power{Action: "start"}) })
 }
 
 // holds has the database verify itself, and compares what it had when it booted.
@@ -186,7 +186,7 @@ func (f *fray) over(t *testing.T, id string) wire.Run {
 	t.Helper()
 	var run wire.Run
 	eventually(t, 4*time.Minute, "the end of run "+id, func() (err error) {
-		if run, err = f.main.Run(t.Context(), id); err == nil && !run.Over() {
+		if run, err = f.main.ShowRun(t.Context(), id); err == nil && !run.Over() {
 			err = fmt.Errorf("%s: %s", run.State, run.Message)
 		}
 		return err
@@ -272,14 +272,14 @@ func (f *fray) rest(t *testing.T) {
 	t.Helper()
 	c := f.main
 	eventually(t, time.Minute, "rest", func() error {
-		runs, err := c.Runs(t.Context(), client.RunFilter{Active: true})
-		if err == nil && len(runs) > 0 {
-			err = fmt.Errorf("run %s %s", runs[0].Kind, runs[0].State)
+		active, err := c.ListRuns(t.Context(), client.ListRunsQuery{Active: true})
+		if err == nil && len(active.Items) > 0 {
+			err = fmt.Errorf("run %s %s", active.Items[0].Kind, active.Items[0].State)
 		}
 		if err != nil {
 			return err
 		}
-		st, err := c.Status(t.Context(), group)
+		st, err := c.GroupStatus(t.Context(), group)
 		if err == nil && (st.Failures > 0 || st.Error != "" || len(st.SplitBrain) > 0) {
 			err = errors.New(st.Error + strings.Join(st.SplitBrain, " "))
 		}
@@ -306,7 +306,7 @@ func (f *fray) rest(t *testing.T) {
 	if err != nil || len(sockets) > 0 {
 		t.Errorf("still served: %v %v", sockets, err)
 	}
-	grants, err := c.Grants(t.Context(), false)
+	grants, err := c.AllGrants(t.Context(), client.ListGrantsQuery{})
 	if err != nil || len(grants) > 0 {
 		t.Errorf("grants that have not ended: %+v %v", grants, err)
 	}

@@ -8,6 +8,7 @@ import (
 	"strings"
 	"testing"
 
+	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 )
 
@@ -56,7 +57,7 @@ func TestCopies(t *testing.T) {
 		if st, err := os.Stat(filepath.Join(r.dir, "west/disks/twin/data.raw")); err != nil || st.Size() != 2*dataSize {
 			t.Errorf("%v %v", st, err)
 		}
-		if err := c.Power(t.Context(), "west", "twin", "kill"); err != nil {
+		if err := c.PowerMachine(t.Context(), "west", "twin", wire.Power{Action: "kill"}); err != nil {
 			t.Fatal(err)
 		}
 	})
@@ -137,7 +138,7 @@ func (r *rig) fill(t *testing.T, machine, disk string) {
 // nothingOfCopies checks that copies that have ended left no grant, journal, server or change tracking.
 func (r *rig) nothingOfCopies(t *testing.T) {
 	t.Helper()
-	grants, err := r.main.Grants(context.Background(), false)
+	grants, err := r.main.AllGrants(context.Background(), client.ListGrantsQuery{})
 	if err != nil || len(grants) != 0 {
 		t.Errorf("grants left: %+v %v", grants, err)
 	}

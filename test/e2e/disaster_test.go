@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/demo/guest/shop"
 	"understudy/internal/dr"
@@ -61,7 +62,7 @@ func (s *shopGroup) begin(t *testing.T) {
 	s.define(t, db)
 	s.define(t, scribe)
 	s.main.configure(t, s.vault, map[string]string{"east": filepath.Join(s.dir, "east"), "west": filepath.Join(s.dir, "west")})
-	if err := s.main.Power(t.Context(), "east", scribe.name, "start"); err != nil {
+	if err := s.main.PowerMachine(t.Context(), "east", scribe.name, wire.Power{Action: "start"}); err != nil {
 		t.Fatal(err)
 	}
 	s.east = s.boot(t, db.name)
@@ -107,7 +108,7 @@ func waitNoise(t *testing.T, image string) {
 
 func (r *rig) status(t *testing.T, group string) wire.Status {
 	t.Helper()
-	st, err := r.main.Status(t.Context(), group)
+	st, err := r.main.GroupStatus(t.Context(), group)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,7 +136,7 @@ func (s *shopGroup) cycles(t *testing.T, n int) (seen []wire.Cycle) {
 // points are the recovery points that the controller reports.
 func (s *shopGroup) points(t *testing.T) []string {
 	t.Helper()
-	list, err := s.main.Points(t.Context(), group)
+	list, err := s.main.AllPoints(t.Context(), group, client.ListPointsQuery{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -203,7 +204,7 @@ func (s *shopGroup) killController(t *testing.T) {
 		t.Errorf("machines at east were %v, are %v", running, now)
 	}
 	s.east.goesOn(t)
-	machines, err := s.main.Machines(t.Context(), "east")
+	machines, err := s.main.ListMachines(t.Context(), "east")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -418,7 +419,7 @@ func (s *shopGroup) killQEMU(t *testing.T) {
 		if failed.Error == "" && wait == 0 {
 			t.Error("the cycle did not fail")
 		}
-		if err := s.main.Power(t.Context(), "east", scribe.name, "start"); err != nil {
+		if err := s.main.PowerMachine(t.Context(), "east", scribe.name, wire.Power{Action: "start"}); err != nil {
 			t.Fatal(err)
 		}
 		for _, c := range s.cycles(t, 2) {
@@ -431,13 +432,13 @@ func (s *shopGroup) killQEMU(t *testing.T) {
 	if err := s.main.Pause(t.Context(), group); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.main.Power(t.Context(), "east", scribe.name, "kill"); err != nil {
+	if err := s.main.PowerMachine(t.Context(), "east", scribe.name, wire.Power{Action: "kill"}); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.main.Resume(t.Context(), group); err != nil {
 		t.Fatal(err)
 	}
-	c, err := s.main.Sync(t.Context(), group)
+	c, err := s.main.Sync(t.Context(), group, client.SyncQuery{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -449,7 +450,7 @@ func (s *shopGroup) killQEMU(t *testing.T) {
 			t.Errorf("disk %s of the point and of the machine: %v %s", d, err, text)
 		}
 	}
-	if err := s.main.Power(t.Context(), "east", scribe.name, "start"); err != nil {
+	if err := s.main.PowerMachine(t.Context(), "east", scribe.name, wire.Power{Action: "start"}); err != nil {
 		t.Fatal(err)
 	}
 	s.cycles(t, 1)

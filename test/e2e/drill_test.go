@@ -83,7 +83,7 @@ func TestDrill(t *testing.T) {
 	r.lanGuest(t, "east", "booth-web", "web", "10.77.0.11", 80)
 	r.main.configure(t, r.vault, map[string]string{"east": filepath.Join(r.dir, "east"), "west": filepath.Join(r.dir, "west")})
 	for _, m := range []string{"outsider", "witness"} {
-		if err := r.main.Power(t.Context(), "west", m, "start"); err != nil {
+		if err := r.main.PowerMachine(t.Context(), "west", m, wire.Power{Action: "start"}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -110,7 +110,7 @@ func TestDrill(t *testing.T) {
 	}
 	t.Cleanup(func() {
 		if t.Failed() {
-			if run, err := r.main.Run(context.Background(), run.ID); err == nil {
+			if run, err := r.main.ShowRun(context.Background(), run.ID); err == nil {
 				t.Logf("%+v", run)
 			}
 			for _, name := range []string{"01-booth-db-console.txt", "02-booth-web-console.txt"} {
@@ -146,7 +146,7 @@ func TestDrill(t *testing.T) {
 		}
 		return nil
 	})
-	machines, err := r.main.Machines(t.Context(), "west")
+	machines, err := r.main.ListMachines(t.Context(), "west")
 	if err != nil || len(machines) != 2 {
 		t.Errorf("at west: %+v %v", machines, err)
 	}

@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/demo/guest/shop"
 )
@@ -42,7 +43,7 @@ func (r *rig) planned(t *testing.T) {
 		t.Errorf("%s runs at east too: %v", till.name, pids)
 	}
 	r.main.refused(t, 5, "machine", "start", till.name, "--site", "east")
-	if err := r.main.Power(t.Context(), "west", till.name, "kill"); err != nil {
+	if err := r.main.PowerMachine(t.Context(), "west", till.name, wire.Power{Action: "kill"}); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -191,7 +192,7 @@ func (s *shopGroup) failover(t *testing.T) {
 	}
 
 	report := s.check(t, db.name)
-	points, err := s.main.Points(t.Context(), group)
+	points, err := s.main.AllPoints(t.Context(), group, client.ListPointsQuery{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -223,7 +224,7 @@ func (s *shopGroup) splitBrain(t *testing.T) {
 	before := s.points(t)
 	stale.protect(t, group, "east", db, scribe)
 	eventually(t, 20*time.Second, "the refusal of the stale site", func() error {
-		st, err := stale.Status(t.Context(), group)
+		st, err := stale.GroupStatus(t.Context(), group)
 		if err == nil && st.Replication != "fenced" {
 			err = errors.New(st.Replication + " " + st.Error)
 		}

@@ -317,7 +317,7 @@ func (r *rig) starts(t *testing.T, site, machine string) int {
 // address is where a guest's port is reachable.
 func (r *rig) address(t *testing.T, site, machine string, port int) string {
 	t.Helper()
-	machines, err := r.main.Machines(t.Context(), site)
+	machines, err := r.main.ListMachines(t.Context(), site)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -337,7 +337,7 @@ func (r *rig) address(t *testing.T, site, machine string, port int) string {
 // boot starts a db at east and waits for its acknowledgements.
 func (r *rig) boot(t *testing.T, name string) *acks {
 	t.Helper()
-	if err := r.main.Power(t.Context(), "east", name, "start"); err != nil {
+	if err := r.main.PowerMachine(t.Context(), "east", name, wire.Power{Action: "start"}); err != nil {
 		t.Fatal(err)
 	}
 	return r.listen(t, "east", name)

@@ -1,8 +1,11 @@
-// Package client speaks to a controller's API. Errors are those of the controller, with their kind and hint.
+// Package client speaks to a controller's API. Errors are those of the controller, with their kind and hint. What an
+// operation takes and gives is known from its handler: the methods in operations.go are generated. Streams and files are
+// written by hand.
 package client
 
+//go:generate go run ../cmd/client operations.go
+
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -11,7 +14,9 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"strconv"
 	"strings"
+	"time"
 
 	"understudy/internal/api/wire"
 	"understudy/internal/dr"
@@ -32,227 +37,6 @@ func New(base, token string) *Client {
 // URL is the controller's URL.
 func (c *Client) URL() string { return c.base }
 
-// Version asks which version the controller is.
-func (c *Client) Version(ctx context.Context) (v wire.Version, err error) {
-	return v, c.do(ctx, http.MethodGet, "/v1/version", nil, &v)
-}
-
-// Sites lists the sites.
-func (c *Client) Sites(ctx context.Context) (list []wire.Site, err error) {
-	return list, c.do(ctx, http.MethodGet, "/v1/sites", nil, &list)
-}
-
-// Site shows a site.
-func (c *Client) Site(ctx context.Context, name string) (v wire.Site, err error) {
-	return v, c.do(ctx, http.MethodGet, path("sites", name), nil, &v)
-}
-
-// AddSite adds a site.
-func (c *Client) AddSite(ctx context.Context, s wire.Site) (v wire.Site, err error) {
-	return v, c.do(ctx, http.MethodPost, "/v1/sites", s, &v)
-}
-
-// RemoveSite forgets a site.
-func (c *Client) RemoveSite(ctx context.Context, name string) error {
-	return c.do(ctx, http.MethodDelete, path("sites", name), nil, nil)
-}
-
-// Machines lists the machines of a site.
-func (c *Client) Machines(ctx context.Context, site string) (list []dr.Machine, err error) {
-	return list, c.do(ctx, http.MethodGet, path("sites", site, "machines"), nil, &list)
-}
-
-// Power starts or stops a machine.
-func (c *Client) Power(ctx context.Context, site, machine, action string) error {
-	return c.do(ctx, http.MethodPost, path("sites", site, "machines", machine, "power"), wire.Power{Action: action}, nil)
-}
-
-// Policies lists the policies.
-func (c *Client) Policies(ctx context.Context) (list []wire.Policy, err error) {
-	return list, c.do(ctx, http.MethodGet, "/v1/policies", nil, &list)
-}
-
-// PutPolicy adds or changes a policy.
-func (c *Client) PutPolicy(ctx context.Context, p wire.Policy) (v wire.Policy, err error) {
-	return v, c.do(ctx, http.MethodPut, "/v1/policies", p, &v)
-}
-
-// RemovePolicy removes a policy.
-func (c *Client) RemovePolicy(ctx context.Context, name string) error {
-	return c.do(ctx, http.MethodDelete, path("policies", name), nil, nil)
-}
-
-// Vaults lists the vaults.
-func (c *Client) Vaults(ctx context.Context) (list []wire.Vault, err error) {
-	return list, c.do(ctx, http.MethodGet, "/v1/vaults", nil, &list)
-}
-
-// Vault shows a vault.
-func (c *Client) Vault(ctx context.Context, name string) (v wire.Vault, err error) {
-	return v, c.do(ctx, http.MethodGet, path("vaults", name), nil, &v)
-}
-
-// AddVault adds a vault, made where there is none.
-func (c *Client) AddVault(ctx context.Context, in wire.Vault) (v wire.Vault, err error) {
-	return v, c.do(ctx, http.MethodPost, "/v1/vaults", in, &v)
-}
-
-// RemoveVault forgets a vault.
-func (c *Client) RemoveVault(ctx context.Context, name string) error {
-	return c.do(ctx, http.MethodDelete, path("vaults", name), nil, nil)
-}
-
-// Group shows a group.
-func (c *Client) Group(ctx context.Context, name string) (v wire.Group, err error) {
-	return v, c.do(ctx, http.MethodGet, path("groups", name), nil, &v)
-}
-
-// Protect protects a group, or changes how.
-func (c *Client) Protect(ctx context.Context, g wire.Group) (v wire.Group, err error) {
-	return v, c.do(ctx, http.MethodPost, "/v1/groups", g, &v)
-}
-
-// Unprotect stops protecting a group.
-func (c *Client) Unprotect(ctx context.Context, name string) error {
-	return c.do(ctx, http.MethodDelete, path("groups", name), nil, nil)
-}
-
-// Status tells what would be lost now.
-func (c *Client) Status(ctx context.Context, group string) (v wire.Status, err error) {
-	return v, c.do(ctx, http.MethodGet, path("groups", group, "status"), nil, &v)
-}
-
-// Points lists recovery points, the oldest first.
-func (c *Client) Points(ctx context.Context, group string) ([]dr.RecoveryPoint, error) {
-	list := []dr.RecoveryPoint{}
-	for q := (Query{}); ; {
-		var p Page
-		part, err := page[dr.RecoveryPoint](ctx, c, path("groups", group, "points"), q, &p)
-		if err != nil {
-			return nil, err
-		}
-		if list = append(list, part...); p.Next == "" {
-			return list, nil
-		}
-		q["cursor"] = p.Next
-	}
-}
-
-// Sync runs a cycle and waits for it.
-func (c *Client) Sync(ctx context.Context, group string) (v wire.Cycle, err error) {
-	return v, c.do(ctx, http.MethodPost, path("groups", group, "sync"), nil, &v)
-}
-
-// Pause pauses replication.
-func (c *Client) Pause(ctx context.Context, group string) error {
-	return c.do(ctx, http.MethodPost, path("groups", group, "pause"), nil, nil)
-}
-
-// Resume goes on with replication.
-func (c *Client) Resume(ctx context.Context, group string) error {
-	return c.do(ctx, http.MethodPost, path("groups", group, "resume"), nil, nil)
-}
-
-// Failover begins a failover or a rehearsal.
-func (c *Client) Failover(ctx context.Context, group string, f wire.Failover) (v wire.Run, err error) {
-	return v, c.do(ctx, http.MethodPost, path("groups", group, "failover"), f, &v)
-}
-
-// Commit begins to make a failover final.
-func (c *Client) Commit(ctx context.Context, group string) (v wire.Run, err error) {
-	return v, c.do(ctx, http.MethodPost, path("groups", group, "commit"), nil, &v)
-}
-
-// Cleanup begins to remove what a test failover made.
-func (c *Client) Cleanup(ctx context.Context, group string) (v wire.Run, err error) {
-	return v, c.do(ctx, http.MethodPost, path("groups", group, "cleanup"), nil, &v)
-}
-
-// RunFilter selects runs.
-type RunFilter struct {
-	Group  string
-	Active bool
-	Limit  int
-}
-
-// Runs lists runs, the newest first.
-func (c *Client) Runs(ctx context.Context, f RunFilter) (list []wire.Run, err error) {
-	q := url.Values{}
-	if f.Group != "" {
-		q.Set("group", f.Group)
-	}
-	if f.Active {
-		q.Set("active", "true")
-	}
-	if f.Limit > 0 {
-		q.Set("limit", fmt.Sprint(f.Limit))
-	}
-	return list, c.do(ctx, http.MethodGet, "/v1/runs?"+q.Encode(), nil, &list)
-}
-
-// Run shows a run and its steps.
-func (c *Client) Run(ctx context.Context, id string) (v wire.Run, err error) {
-	return v, c.do(ctx, http.MethodGet, path("runs", id), nil, &v)
-}
-
-// CancelRun asks a run to stop.
-func (c *Client) CancelRun(ctx context.Context, id string) error {
-	return c.do(ctx, http.MethodPost, path("runs", id, "cancel"), nil, nil)
-}
-
-// Fences lists machines that must not run.
-func (c *Client) Fences(ctx context.Context, group string) ([]wire.Fence, error) {
-	return all[wire.Fence](ctx, c, "/v1/fences", Query{"group": group})
-}
-
-// Watch calls fn with the run at every change until it has ended, ctx ends or fn returns an error.
-// A connection that breaks is dr.KindUnavailable; the run does not depend on it.
-func (c *Client) Watch(ctx context.Context, id string, fn func(wire.Run) error) error {
-	resp, err := c.send(ctx, http.MethodGet, path("runs", id, "watch"), nil)
-	if err != nil {
-		return fmt.Errorf("watch run %s: %w", id, err)
-	}
-	defer resp.Body.Close()
-	lines := bufio.NewScanner(resp.Body)
-	lines.Buffer(nil, 4<<20)
-	event := ""
-	over := false
-	for lines.Scan() {
-		line := lines.Text()
-		if name, ok := strings.CutPrefix(line, "event: "); ok {
-			event = name
-			continue
-		}
-		data, ok := strings.CutPrefix(line, "data: ")
-		if !ok {
-			continue
-		}
-		if event == "problem" {
-			return fmt.Errorf("watch run %s: %w", id, problem(http.StatusOK, []byte(data)))
-		}
-		var run wire.Run
-		if err := json.Unmarshal([]byte(data), &run); err != nil {
-			return fmt.Errorf("watch run %s: %w", id, err)
-		}
-		over = run.Over()
-		if err := fn(run); err != nil {
-			return err
-		}
-	}
-	if over {
-		return nil
-	}
-	err = lines.Err()
-	if ctx.Err() != nil {
-		return ctx.Err()
-	}
-	if err == nil {
-		err = io.ErrUnexpectedEOF
-	}
-	return dr.WithHint(fmt.Errorf("watch run %s: the controller went away: %w", id, err), dr.KindUnavailable,
-		"the run goes on when the controller does: understudy run watch "+id)
-}
-
 func path(parts ...string) string {
 	var b strings.Builder
 	b.WriteString("/v1")
@@ -260,6 +44,40 @@ func path(parts ...string) string {
 		b.WriteString("/" + url.PathEscape(p))
 	}
 	return b.String()
+}
+
+// query is the query of parameters, given as name and value by turns. Zero values are left out.
+func query(pairs ...any) string {
+	q := url.Values{}
+	for i := 0; i < len(pairs); i += 2 {
+		name := pairs[i].(string)
+		switch v := pairs[i+1].(type) {
+		case string:
+			if v != "" {
+				q.Set(name, v)
+			}
+		case bool:
+			if v {
+				q.Set(name, "true")
+			}
+		case int64:
+			if v != 0 {
+				q.Set(name, strconv.FormatInt(v, 10))
+			}
+		case time.Time:
+			if !v.IsZero() {
+				q.Set(name, v.UTC().Format(time.RFC3339Nano))
+			}
+		case []string:
+			for _, one := range v {
+				q.Add(name, one)
+			}
+		}
+	}
+	if len(q) == 0 {
+		return ""
+	}
+	return "?" + q.Encode()
 }
 
 // do sends a request and decodes the answer into out, unless out is nil.

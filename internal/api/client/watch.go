@@ -1,65 +1,62 @@
 package client
 
 import (
+	"bufio"
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
 	"net/http"
-	"net/url"
-	"time"
+	"strings"
 
 	"understudy/internal/api/wire"
+	"understudy/internal/dr"
 )
 
-// Overview tells how everything is, in numbers.
-func (c *Client) Overview(ctx context.Context) (v wire.Overview, err error) {
-	return v, c.do(ctx, http.MethodGet, "/v1/overview", nil, &v)
-}
-
-// History tells what replication of a group did from one instant to another, in at most so many buckets.
-func (c *Client) History(ctx context.Context, group string, from, to time.Time, points int) (v wire.History, err error) {
-	q := url.Values{"from": {from.UTC().Format(time.RFC3339Nano)}, "to": {to.UTC().Format(time.RFC3339Nano)}, "points": {fmt.Sprint(points)}}
-	return v, c.do(ctx, http.MethodGet, path("groups", group, "history")+"?"+q.Encode(), nil, &v)
-}
-
-// EventFilter selects events.
-type EventFilter struct {
-	Group  string
-	Kind   string // one that ends with '.' selects all that begin with it
-	Run    string
-	Text   string
-	Before int64 // sequence
-	Limit  int
-}
-
-// Events lists what happened, the newest first.
-func (c *Client) Events(ctx context.Context, f EventFilter) (list []wire.Event, err error) {
-	q := url.Values{}
-	for name, value := range map[string]string{"group": f.Group, "kind": f.Kind, "run": f.Run, "q": f.Text} {
-		if value != "" {
-			q.Set(name, value)
+// Watch calls fn with the run at every change until it has ended, ctx ends or fn returns an error.
+// A connection that breaks is dr.KindUnavailable; the run does not depend on it.
+func (c *Client) Watch(ctx context.Context, id string, fn func(wire.Run) error) error {
+	resp, err := c.send(ctx, http.MethodGet, path("runs", id, "watch"), nil)
+	if err != nil {
+		return fmt.Errorf("watch run %s: %w", id, err)
+	}
+	defer resp.Body.Close()
+	lines := bufio.NewScanner(resp.Body)
+	lines.Buffer(nil, 4<<20)
+	event := ""
+	over := false
+	for lines.Scan() {
+		line := lines.Text()
+		if name, ok := strings.CutPrefix(line, "event: "); ok {
+			event = name
+			continue
+		}
+		data, ok := strings.CutPrefix(line, "data: ")
+		if !ok {
+			continue
+		}
+		if event == "problem" {
+			return fmt.Errorf("watch run %s: %w", id, problem(http.StatusOK, []byte(data)))
+		}
+		var run wire.Run
+		if err := json.Unmarshal([]byte(data), &run); err != nil {
+			return fmt.Errorf("watch run %s: %w", id, err)
+		}
+		over = run.Over()
+		if err := fn(run); err != nil {
+			return err
 		}
 	}
-	if f.Before > 0 {
-		q.Set("before", fmt.Sprint(f.Before))
+	if over {
+		return nil
 	}
-	if f.Limit > 0 {
-		q.Set("limit", fmt.Sprint(f.Limit))
+	err = lines.Err()
+	if ctx.Err() != nil {
+		return ctx.Err()
 	}
-	return list, c.do(ctx, http.MethodGet, "/v1/events?"+q.Encode(), nil, &list)
-}
-
-// VaultUsage tells how full a vault is.
-func (c *Client) VaultUsage(ctx context.Context, vault string) (v wire.VaultUsage, err error) {
-	return v, c.do(ctx, http.MethodGet, path("vaults", vault, "usage"), nil, &v)
-}
-
-// EffectivePolicy tells what a policy does.
-func (c *Client) EffectivePolicy(ctx context.Context, policy string) (v wire.EffectivePolicy, err error) {
-	return v, c.do(ctx, http.MethodGet, path("policies", policy, "effective"), nil, &v)
-}
-
-// Retention tells which of a group's points will be kept in some time, such as 7d, by its policy or by other tiers.
-func (c *Client) Retention(ctx context.Context, group, in, keep string) (v wire.Retention, err error) {
-	q := url.Values{"in": {in}, "keep": {keep}}
-	return v, c.do(ctx, http.MethodGet, path("groups", group, "retention")+"?"+q.Encode(), nil, &v)
+	if err == nil {
+		err = io.ErrUnexpectedEOF
+	}
+	return dr.WithHint(fmt.Errorf("watch run %s: the controller went away: %w", id, err), dr.KindUnavailable,
+		"the run goes on when the controller does: understudy run watch "+id)
 }

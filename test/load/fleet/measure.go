@@ -65,7 +65,7 @@ func (s *Server) Settle(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		list, err := api.Statuses(ctx, client.Query{"replicating": "current"})
+		list, err := api.AllStatus(ctx, client.StatusQuery{Replicating: "current"})
 		if err != nil {
 			return err
 		}

@@ -1,0 +1,35 @@
+package client
+
+import (
+	"net/url"
+	"testing"
+	"time"
+)
+
+func TestQuery(t *testing.T) {
+	if q := query("a", "", "b", false, "c", int64(0), "d", time.Time{}, "e", []string(nil)); q != "" {
+		t.Errorf("zero values are sent: %s", q)
+	}
+	at := time.Date(2026, 3, 29, 1, 30, 0, 5, time.FixedZone("", 2*3600))
+	got := query("a", "x&y=ü z", "b", true, "c", int64(-7), "d", at, "e", []string{"1:a", "2:b"})
+	values, err := url.ParseQuery(got[1:])
+	if err != nil || values.Get("a") != "x&y=ü z" || values.Get("b") != "true" || values.Get("c") != "-7" || values.Get("d") != "2026-03-28T23:30:00.000000005Z" || len(values["e"]) != 2 {
+		t.Errorf("%s: %v %v", got, values, err)
+	}
+}
+
+// All pages of a list that is found by a number are read, and a place that is none ends it.
+func TestAllByNumber(t *testing.T) {
+	pages := map[string]Page[int]{"": {Items: []int{9, 8}, Next: "8"}, "8": {Items: []int{7}}}
+	read := func(next string) (Page[int], error) {
+		_, err := number(next)
+		return pages[next], err
+	}
+	if list, err := all(read); err != nil || len(list) != 3 || list[2] != 7 {
+		t.Errorf("%v %v", list, err)
+	}
+	pages["8"] = Page[int]{Next: "x"}
+	if _, err := all(read); err == nil {
+		t.Error("x is a place")
+	}
+}
