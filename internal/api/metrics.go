@@ -3,8 +3,11 @@ package api
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net/http"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/danielgtaylor/huma/v2"
@@ -37,49 +40,60 @@ func (s *server) metrics(a huma.API) {
 	}
 	o := op(http.MethodGet, "/metrics", "metrics", "health", "What Prometheus reads; give it a token as bearer_token")
 	huma.Register(a, o, func(ctx context.Context, _ *nothing) (*text, error) {
-		r := prometheus.NewRegistry()
-		for _, one := range []prometheus.Collector{&scrape{ctx: ctx, backend: s.backend}, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{})} {
-			if err := r.Register(one); err != nil {
-				return nil, fail(err)
-			}
-		}
-		families, err := r.Gather()
-		if err != nil {
-			return nil, fail(err)
-		}
-		var buf bytes.Buffer
-		format := expfmt.NewFormat(expfmt.TypeTextPlain)
-		e := expfmt.NewEncoder(&buf, format)
-		for _, f := range families {
-			if err := e.Encode(f); err != nil {
-				return nil, fail(err)
-			}
-		}
-		return &text{string(format), buf.Bytes()}, nil
+		data, err := exposition(ctx, s.backend)
+		return &text{string(metricsFormat), data}, fail(err)
 	})
+}
+
+// metricsFormat is the text format of Prometheus.
+var metricsFormat = expfmt.NewFormat(expfmt.TypeTextPlain)
+
+// exposition is what Prometheus reads: how things are at the moment, then the process and the Go runtime.
+func exposition(ctx context.Context, b Backend) ([]byte, error) {
+	s, p := &scrape{ctx: ctx, backend: b}, page{}
+	for _, collect := range []func(page) error{s.groups, s.vaults, s.runs, s.monitors, s.notifications} {
+		if err := collect(p); err != nil {
+			return nil, err
+		}
+	}
+	var out bytes.Buffer
+	p.write(&out)
+	r := prometheus.NewRegistry()
+	if err := errors.Join(r.Register(collectors.NewGoCollector()), r.Register(collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))); err != nil {
+		return nil, err
+	}
+	families, err := r.Gather()
+	if err != nil {
+		return nil, err
+	}
+	e := expfmt.NewEncoder(&out, metricsFormat)
+	for _, f := range families {
+		if err := e.Encode(f); err != nil {
+			return nil, err
+		}
+	}
+	return out.Bytes(), nil
 }
 
 // A metric is one that the controller tells.
 type metric struct {
 	name, help string
-	kind       prometheus.ValueType
+	kind       string
 	labels     []string
-	desc       *prometheus.Desc
 }
 
 // metricList is every metric, in the order of definition.
 var metricList []*metric
 
-func define(kind prometheus.ValueType, name, help string, labels ...string) *metric {
+func define(kind, name, help string, labels ...string) *metric {
 	m := &metric{name: "understudy_" + name, help: help, kind: kind, labels: labels}
-	m.desc = prometheus.NewDesc(m.name, help, labels, nil)
 	metricList = append(metricList, m)
 	return m
 }
 
 const (
-	gauge   = prometheus.GaugeValue
-	counter = prometheus.CounterValue
+	gauge   = "gauge"
+	counter = "counter"
 )
 
 // What of a group is not known is left out, never zero.
@@ -129,28 +143,49 @@ type scrape struct {
 	backend Backend
 }
 
-// Describe implements prometheus.Collector.
-func (*scrape) Describe(ch chan<- *prometheus.Desc) {
-	for _, m := range metricList {
-		ch <- m.desc
+// page is the text of metrics. With thousands of groups it has a hundred thousand lines, which are written as they come:
+// the registry of the client library takes ten times as long to check and to sort them.
+type page map[*metric][]byte
+
+func (p page) put(m *metric, value float64, labels ...string) {
+	line := append(p[m], m.name...)
+	for i, name := range m.labels {
+		if i == 0 {
+			line = append(line, '{')
+		} else {
+			line = append(line, ',')
+		}
+		line = append(append(line, name...), `="`...)
+		line = append(appendLabel(line, labels[i]), '"')
 	}
+	if len(m.labels) > 0 {
+		line = append(line, '}')
+	}
+	p[m] = append(strconv.AppendFloat(append(line, ' '), value, 'g', -1, 64), '\n')
 }
 
-// Collect implements prometheus.Collector.
-func (s *scrape) Collect(ch chan<- prometheus.Metric) {
-	p := &page{ch: ch}
-	for what, collect := range map[string]func(*page) error{"groups": s.groups, "vaults": s.vaults, "runs": s.runs, "monitors": s.monitors, "notifications": s.notifications} {
-		if err := collect(p); err != nil {
-			ch <- prometheus.NewInvalidMetric(groupInfo.desc, fmt.Errorf("%s: %w", what, err))
+func (p page) write(out *bytes.Buffer) {
+	for _, m := range metricList {
+		if lines := p[m]; len(lines) > 0 {
+			fmt.Fprintf(out, "# HELP %s %s\n# TYPE %s %s\n", m.name, m.help, m.name, m.kind)
+			out.Write(lines)
 		}
 	}
 }
 
-// page takes metrics.
-type page struct{ ch chan<- prometheus.Metric }
-
-func (p *page) put(m *metric, value float64, labels ...string) {
-	p.ch <- prometheus.MustNewConstMetric(m.desc, m.kind, value, labels...)
+// appendLabel appends the value of a label, in which a backslash, a quote and a line's end have one before them.
+func appendLabel(line []byte, value string) []byte {
+	for _, c := range []byte(strings.ToValidUTF8(value, "\uFFFD")) {
+		switch c {
+		case '\\', '"':
+			line = append(line, '\\', c)
+		case '\n':
+			line = append(line, '\\', 'n')
+		default:
+			line = append(line, c)
+		}
+	}
+	return line
 }
 
 func truth(b bool) float64 {
@@ -162,7 +197,7 @@ func truth(b bool) float64 {
 
 func unix(t time.Time) float64 { return float64(t.UnixMilli()) / 1000 }
 
-func (s *scrape) groups(p *page) error {
+func (s *scrape) groups(p page) error {
 	list, err := s.backend.Status(s.ctx, "")
 	if err != nil {
 		return err
@@ -178,7 +213,7 @@ func (s *scrape) groups(p *page) error {
 	return nil
 }
 
-func (s *scrape) group(p *page, st controller.Status, total history.Sample) {
+func (s *scrape) group(p page, st controller.Status, total history.Sample) {
 	g := st.Group
 	p.put(groupInfo, 1, g.Name, g.Site, g.Target, g.Vault, g.Policy, string(st.Protection.State))
 	for _, h := range dr.Healths() {
@@ -214,7 +249,7 @@ func (s *scrape) group(p *page, st controller.Status, total history.Sample) {
 	p.put(storedBytes, float64(total.Stored), g.Name)
 }
 
-func (s *scrape) vaults(p *page) error {
+func (s *scrape) vaults(p page) error {
 	list, err := s.backend.VaultUsages(s.ctx)
 	for name, u := range list {
 		if u.At.IsZero() {
@@ -229,7 +264,7 @@ func (s *scrape) vaults(p *page) error {
 	return err
 }
 
-func (s *scrape) runs(p *page) error {
+func (s *scrape) runs(p page) error {
 	ended, err := s.backend.RunCounts(s.ctx)
 	if err != nil {
 		return err
@@ -256,7 +291,7 @@ func (s *scrape) runs(p *page) error {
 	return err
 }
 
-func (s *scrape) monitors(p *page) error {
+func (s *scrape) monitors(p page) error {
 	list, err := s.backend.Monitors(s.ctx)
 	if err != nil {
 		return err
@@ -280,10 +315,7 @@ func (s *scrape) monitors(p *page) error {
 	return nil
 }
 
-// notificationsMost bounds how many notifications are counted.
-const notificationsMost = 10000
-
-func (s *scrape) notifications(p *page) error {
+func (s *scrape) notifications(p page) error {
 	problems, err := s.backend.Problems(s.ctx)
 	if err != nil {
 		return err
@@ -296,11 +328,11 @@ func (s *scrape) notifications(p *page) error {
 		p.put(problemsOpen, float64(n), string(severity))
 	}
 	for _, state := range []string{store.NotificationWaiting, store.NotificationDead} {
-		list, err := s.backend.Notifications(s.ctx, store.NotificationFilter{State: state, Limit: notificationsMost})
-		if err != nil && dr.KindOf(err) != dr.KindNotFound {
+		n, err := s.backend.CountNotifications(s.ctx, store.NotificationFilter{State: state})
+		if err != nil {
 			return err
 		}
-		p.put(notificationsOpen, float64(len(list)), state)
+		p.put(notificationsOpen, float64(n), state)
 	}
 	return nil
 }

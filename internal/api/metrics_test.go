@@ -1,6 +1,7 @@
 package api
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -12,17 +13,13 @@ import (
 	"testing"
 	"time"
 
-	"github.com/prometheus/client_golang/prometheus"
-	"github.com/prometheus/client_golang/prometheus/testutil"
+	"github.com/prometheus/client_golang/prometheus/testutil/promlint"
 	"github.com/prometheus/common/expfmt"
 	"github.com/prometheus/common/model"
 
 	"understudy/internal/dr"
 	"understudy/internal/store"
 )
-
-// kindText is what documents call a kind of metric.
-var kindText = map[prometheus.ValueType]string{prometheus.GaugeValue: "gauge", prometheus.CounterValue: "counter"}
 
 // families are what /metrics of a controller tells.
 func (w *world) families() map[string][]string {
@@ -44,6 +41,7 @@ func (w *world) families() map[string][]string {
 			for _, l := range m.GetLabel() {
 				labels = append(labels, l.GetName()+"="+l.GetValue())
 			}
+			slices.Sort(labels)
 			value := m.GetGauge().GetValue() + m.GetCounter().GetValue()
 			all[name] = append(all[name], fmt.Sprintf("%s %g", strings.Join(labels, " "), value))
 		}
@@ -114,11 +112,25 @@ func TestMetrics(t *testing.T) {
 	if got := w.families()["understudy_runs_ended_total"]; !slices.Equal(got, []string{"kind=drill state=succeeded 1"}) {
 		t.Errorf("runs that ended: %v", got)
 	}
-	r := prometheus.NewPedanticRegistry()
-	r.MustRegister(&scrape{ctx: ctx, backend: w.c})
-	problems, err := testutil.GatherAndLint(r)
+	problems, err := promlint.New(w.get("/metrics").Body).Lint()
 	if err != nil || len(problems) > 0 {
 		t.Errorf("%+v %v", problems, err)
+	}
+}
+
+func TestLabelsAreEscaped(t *testing.T) {
+	p, want := page{}, "a\\b\"c\nd \uFFFD é"
+	p.put(vaultBytes, 1e21, "a\\b\"c\nd \xff é")
+	var out bytes.Buffer
+	p.write(&out)
+	parser := expfmt.NewTextParser(model.LegacyValidation)
+	list, err := parser.TextToMetricFamilies(&out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := list[vaultBytes.name].GetMetric()[0]
+	if m.GetLabel()[0].GetValue() != want || m.GetGauge().GetValue() != 1e21 {
+		t.Errorf("%v", m)
 	}
 }
 
@@ -127,7 +139,7 @@ func metricTable() string {
 	var b strings.Builder
 	b.WriteString("| metric | kind | labels | |\n|---|---|---|---|\n")
 	for _, m := range metricList {
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.name, kindText[m.kind], strings.Join(m.labels, ", "), m.help)
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s |\n", m.name, m.kind, strings.Join(m.labels, ", "), m.help)
 	}
 	return b.String()
 }

@@ -25,12 +25,13 @@ import (
 )
 
 func (a *App) serveCommand() *cobra.Command {
-	var listen, providers string
+	var at addresses
+	var providers string
 	var secure tlsFlags
 	var options api.Options
 	var logJSON bool
 	cmd := &cobra.Command{
-		Use:   "serve [--data DIR] [--listen HOST:PORT] [--tls-cert FILE --tls-key FILE] [--four-eyes] [--oidc FILE]",
+		Use:   "serve [--data DIR] [--listen HOST:PORT] [--tls-cert FILE --tls-key FILE] [--four-eyes] [--oidc FILE] [--metrics-listen HOST:PORT]",
 		Short: "Run the controller",
 		Long: `Run the controller: it replicates groups, carries out failovers and answers the API until it is stopped. Machines keep running
 when it stops. Its folder (--data) holds its state, the API's URL in the file api.url and the administrator's token in the file token.
@@ -55,10 +56,11 @@ With --oidc, people log in by providers of identities (OpenID Connect), and thei
 				handler = slog.NewJSONHandler(a.Err, &slog.HandlerOptions{Level: level})
 			}
 			options.Logger = slog.New(handler)
-			return a.serve(cmd.Context(), listen, secure, options)
+			return a.serve(cmd.Context(), at, secure, options)
 		},
 	}
-	cmd.Flags().StringVar(&listen, "listen", "127.0.0.1:7700", "where the API listens; port 0 takes a free one")
+	cmd.Flags().StringVar(&at.api, "listen", "127.0.0.1:7700", "where the API listens; port 0 takes a free one")
+	cmd.Flags().StringVar(&at.metrics, "metrics-listen", "", "where /metrics, /livez and /readyz are answered to whoever asks, without a token and without TLS; off by default")
 	cmd.Flags().BoolVar(&options.FourEyes, "four-eyes", false, "have another person approve failovers from a source that answers, what deletes, and shortened retention")
 	cmd.Flags().BoolVar(&options.Secure, "behind-tls", false, "a proxy with TLS is before it: browsers get cookies for TLS only")
 	secure.add(cmd)
@@ -67,7 +69,10 @@ With --oidc, people log in by providers of identities (OpenID Connect), and thei
 	return cmd
 }
 
-func (a *App) serve(ctx context.Context, listen string, secure tlsFlags, o api.Options) (err error) {
+// addresses are where the controller listens.
+type addresses struct{ api, metrics string }
+
+func (a *App) serve(ctx context.Context, where addresses, secure tlsFlags, o api.Options) (err error) {
 	log := o.Logger
 	given, err := secure.load()
 	if err != nil {
@@ -104,7 +109,7 @@ func (a *App) serve(ctx context.Context, listen string, secure tlsFlags, o api.O
 	if err != nil {
 		return err
 	}
-	listener, err := net.Listen("tcp", listen)
+	listener, err := net.Listen("tcp", where.api)
 	if err != nil {
 		return dr.WithHint(fmt.Errorf("serve the API: %w", err), dr.KindUnavailable, "choose another address with --listen, such as 127.0.0.1:0")
 	}
@@ -129,6 +134,11 @@ func (a *App) serve(ctx context.Context, listen string, secure tlsFlags, o api.O
 	case !at.IP.IsLoopback() && !o.Secure:
 		log.Warn("passwords and tokens travel unencrypted: leave --tls off away, or put a proxy with TLS before it and say --behind-tls")
 	}
+	endMetrics, err := serveMetrics(where.metrics, c, log, cancel)
+	if err != nil {
+		return errors.Join(err, listener.Close())
+	}
+	defer func() { err = errors.Join(err, endMetrics()) }()
 	served := make(chan error, 1)
 	go func() {
 		err := serve()
