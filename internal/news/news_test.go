@@ -396,6 +396,14 @@ Until 2026-11-28 03:00:00 UTC; after that nobody is waited for.
 	if c := Waits(q, run, dr.Group{}); c.Over != "failover of shop waits no longer: approve, by kim" {
 		t.Errorf("%+v", c)
 	}
+	move := store.Run{ID: "r2", Kind: recovery.KindMove, About: "build", State: store.RunWaiting}
+	c = Waits(store.Question{Run: "r2", Topic: "confirm", Message: "build runs at west", Answers: []string{recovery.AnswerConfirm}}, move, dr.Group{})
+	wellFormed(t, "move", c.Event)
+	compare(t, "move", text(c.Event), `
+critical  approval: move of build waits for a person
+build runs at west
+> understudy move confirm r2
+> understudy run cancel r2`)
 	run.Kind = recovery.KindDrill
 	q.Answered = time.Time{}
 	if c := Waits(q, run, dr.Group{}); c.Event.Severity != notify.Warning {

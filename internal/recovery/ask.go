@@ -155,7 +155,7 @@ func (r *Recovery) Answer(ctx context.Context, id string, a Answer) (store.Quest
 		return fail(dr.WithHint(errors.New("the run asks nothing now"), dr.KindConflict, "understudy run watch "+run.ID))
 	case a.Action != "" && a.Action != q.Action:
 		return fail(dr.WithHint(fmt.Errorf("it asks about action %q now: %s", q.Action, q.Message), dr.KindConflict, q.Ways()))
-	case !slices.Contains(q.Answers, a.Answer):
+	case q.Topic == topicConfirm || !slices.Contains(q.Answers, a.Answer): // to confirm a move takes more than an answer: see Confirm
 		return fail(dr.WithHint(fmt.Errorf("that is not what is asked: %s", q.Message), dr.KindConflict, q.Ways()))
 	case a.Note == "" && a.Answer == AnswerSkip:
 		return fail(dr.WithHint(errors.New("a reason is needed"), dr.KindInvalid, "understudy run skip "+run.ID+" --reason TEXT"))

@@ -478,6 +478,13 @@ func TestMove(t *testing.T) {
 	if err := w.rec.Confirm(t.Context(), run.ID, true, "ann"); dr.KindOf(err) != dr.KindConflict || !strings.Contains(err.Error(), "did not make") {
 		t.Error(err)
 	}
+	// What asks for more than an answer, such as whether the source may be deleted, is not answered in passing.
+	for _, answer := range []string{recovery.AnswerApprove, recovery.AnswerConfirm} {
+		_, err := w.rec.Answer(t.Context(), run.ID, recovery.Answer{Answer: answer, Note: "delete the source", By: "ann"})
+		if err == nil || answer == recovery.AnswerApprove && dr.Hint(err) != "understudy move confirm "+run.ID+", or understudy run cancel "+run.ID {
+			t.Errorf("%s: %v (%s)", answer, err, dr.Hint(err))
+		}
+	}
 	// It waits through a restart.
 	w.close()
 	w.open()

@@ -165,17 +165,17 @@ func (r *Recovery) confirm(run *engine.Run, p Input, res *CloneResult) error {
 			if say.Replaced(ctx) {
 				return store.Question{}, engine.ErrInterrupted
 			}
-			message := fmt.Sprintf("%s runs at %s as %s; %s is held. Confirm: understudy move confirm %s. Undo: understudy run cancel %s", c.Machine, c.To, c.As, c.about(), p.Run, p.Run)
+			message := fmt.Sprintf("%s runs at %s as %s; %s is held until the move is confirmed; cancelling the run undoes it", c.Machine, c.To, c.As, c.about())
 			if res.Started.IsZero() {
-				message = fmt.Sprintf("%s is at %s as %s; %s is held. Confirm: understudy move confirm %s. Undo: understudy run cancel %s", c.Machine, c.To, c.As, c.about(), p.Run, p.Run)
+				message = fmt.Sprintf("%s is at %s as %s; %s is held until the move is confirmed; cancelling the run undoes it", c.Machine, c.To, c.As, c.about())
 			}
 			asked, err := r.o.Store.Ask(ctx, store.Question{Run: p.Run, Topic: topicConfirm, Action: "move", Message: message,
-				Answers: []string{AnswerApprove}, Asked: r.o.Now().UTC()})
+				Answers: []string{AnswerConfirm}, Asked: r.o.Now().UTC()})
 			if err != nil {
 				return asked, err
 			}
 			if asked.Answered.IsZero() {
-				r.view.waits(p.Run, "confirm", message)
+				r.view.waits(p.Run, "confirm", asked.Text())
 			}
 			return r.awaitAnswer(ctx, asked)
 		}})
@@ -233,7 +233,7 @@ func (r *Recovery) Confirm(ctx context.Context, id string, remove bool, by strin
 		note = deleteSource
 	}
 	if _, err := r.o.Store.Answer(ctx, run.ID, topicConfirm, func(q *store.Question) error {
-		q.Answer, q.Note, q.By = AnswerApprove, note, by
+		q.Answer, q.Note, q.By = AnswerConfirm, note, by
 		return nil
 	}); err != nil {
 		return fail(err)

@@ -145,6 +145,7 @@ const (
 	AnswerReject  = "reject"
 	AnswerRetry   = "retry"
 	AnswerSkip    = "skip"
+	AnswerConfirm = "confirm" // of a move only, by Confirm
 
 	answerCancelled = "cancelled" // by cancelling the run
 )

@@ -168,6 +168,8 @@ func (q Question) Commands() []string {
 		switch a {
 		case "skip":
 			ways = append(ways, "understudy run skip "+q.Run+" --reason TEXT")
+		case "confirm":
+			ways = append(ways, "understudy move confirm "+q.Run)
 		default:
 			ways = append(ways, "understudy run "+a+" "+q.Run)
 		}

@@ -101,7 +101,7 @@ type Question struct {
 	Run      string     `json:"run"`
 	Action   string     `json:"action" doc:"The action of the plan that it is about"`
 	Message  string     `json:"message"`
-	Answers  []string   `json:"answers" enum:"approve,reject,retry,skip"`
+	Answers  []string   `json:"answers" enum:"approve,reject,retry,skip,confirm" doc:"confirm: POST /v1/runs/{name}/confirm"`
 	Asked    time.Time  `json:"asked"`
 	Until    *time.Time `json:"until,omitempty" doc:"When the time for an answer is over"`
 	Answered *time.Time `json:"answered,omitempty"`

@@ -1,5 +1,5 @@
 // What a run asks of a person, and the ways to answer.
-import { Group, Stack, Text, Textarea, Title } from '@mantine/core';
+import { Checkbox, Group, Stack, Text, Textarea, Title } from '@mantine/core';
 import { useState } from 'react';
 import { useAct, useGet } from '../../api/query';
 import type { Schemas } from '../../api/client';
@@ -30,12 +30,13 @@ export function Question({ run }: { run: string }) {
         <Text fw={550}>
           {q.action}: {q.message}
         </Text>
+        {q.answers.includes('confirm') && <Confirmation run={run} />}
         {q.until && (
           <Text size="sm">
             {w.until} <Time at={q.until} />
           </Text>
         )}
-        <Textarea label={open.includes('skip') ? w.reason : w.note} value={note} onChange={(e) => setNote(e.currentTarget.value)} autosize minRows={1} maxRows={4} />
+        {open.length > 0 && <Textarea label={open.includes('skip') ? w.reason : w.note} value={note} onChange={(e) => setNote(e.currentTarget.value)} autosize minRows={1} maxRows={4} />}
         <ProblemNote problem={answer.error} />
         <Group>
           {open.map((way) => (
@@ -54,5 +55,24 @@ export function Question({ run }: { run: string }) {
         {open[0] && <Cli cmd={`understudy run ${open[0]} ${run} --action ${quote(q.action)}${note ? ` --note ${quote(note)}` : ''}`} />}
       </Stack>
     </section>
+  );
+}
+
+/** A move is not answered but confirmed: its source may be deleted with that. */
+function Confirmation({ run }: { run: string }) {
+  const w = useMessages(words);
+  const confirm = useAct('post', '/v1/runs/{name}/confirm');
+  const [remove, setRemove] = useState(false);
+  return (
+    <>
+      <Checkbox label={w.deleteSource} checked={remove} onChange={(e) => setRemove(e.currentTarget.checked)} />
+      <ProblemNote problem={confirm.error} />
+      <Group>
+        <Deed verb="copy" loading={confirm.isPending} onClick={() => confirm.mutate({ path: { name: run }, body: { deleteSource: remove || undefined } })}>
+          {w.confirmMove}
+        </Deed>
+      </Group>
+      <Cli cmd={`understudy move confirm ${run}${remove ? ' --delete-source' : ''}`} />
+    </>
   );
 }
