@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"understudy/internal/access"
 	"understudy/internal/dr"
 	"understudy/internal/keyring"
 	"understudy/internal/notify"
@@ -222,6 +223,68 @@ func TestNews(t *testing.T) {
 		t.Errorf("%+v %v", list, err)
 	}
 	t.Log("\n" + in.subjects())
+}
+
+// TestApprovalWanted: whoever can approve is told that somebody asks, once over a restart, and how it ended.
+func TestApprovalWanted(t *testing.T) {
+	in := newInbox(t)
+	s := setUp(t)
+	s.end()
+	var ahead atomic.Int64 // of the clock
+	s.cfg.Now = func() time.Time { return time.Now().Add(time.Duration(ahead.Load())) }
+	open(t, s)
+	ctx := t.Context()
+	if err := s.PutChannel(ctx, notify.Channel{Name: "ops", Kind: notify.Webhook, URL: in.URL}); err != nil {
+		t.Fatal(err)
+	}
+	ask := func(digest string) store.Approval {
+		t.Helper()
+		a, err := s.AskApproval(ctx, store.Approval{Verb: access.Configure, About: "forget site " + digest, Digest: digest, By: "ann", Person: "ann"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return a
+	}
+	look := func() {
+		t.Helper()
+		if err := s.watchOnce(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	arrives := func(a store.Approval, kind notify.Kind) (e notify.Event) {
+		t.Helper()
+		eventually(t, a.About+" "+string(kind), func() (ok bool) { e, ok = in.find("four-eyes/"+a.ID, kind); return ok })
+		return e
+	}
+	east, west := ask("east"), ask("west")
+	s.end() // before anybody was told
+	open(t, s)
+	look()
+	told := arrives(east, notify.Problem)
+	if told.Topic != notify.TopicApproval || told.Next[0] != "understudy approval approve "+east.ID {
+		t.Errorf("%+v", told)
+	}
+	arrives(west, notify.Problem)
+	if _, err := s.DecideApproval(ctx, east.ID, true, access.Caller{Name: "kim", Person: "kim"}, ""); err != nil {
+		t.Fatal(err)
+	}
+	s.end()
+	open(t, s)
+	look()
+	if e := arrives(east, notify.Resolved); e.Ends != told.ID || e.Subject != "kim approved that ann may forget site east" {
+		t.Errorf("%+v", e)
+	}
+	if _, ok := in.find("four-eyes/"+west.ID, notify.Resolved); ok {
+		t.Error("what still waits is over")
+	}
+	ahead.Add(int64(store.ApprovalWait + time.Minute))
+	look()
+	if e := arrives(west, notify.Resolved); e.Subject != "nobody answered in time whether ann may forget site west" {
+		t.Errorf("%+v", e)
+	}
+	if n := strings.Count(in.subjects(), "forget site east"); n != 2 {
+		t.Errorf("told %d times:\n%s", n, in.subjects())
+	}
 }
 
 // TestRefusedNotification: what a receiver refuses for what it is does not hold up what comes after it.

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
@@ -95,8 +96,13 @@ func (c *Controller) conditions(ctx context.Context) (watch.Look, error) {
 	if err != nil {
 		return l, err
 	}
-	// What is stale comes first: of two conditions of a key the first counts.
-	l.Conditions = append(append(news.Stale(open, names, vaultNames, monitorNames), asked...), l.Conditions...)
+	wanted, err := c.wanted(ctx, open)
+	if err != nil {
+		return l, err
+	}
+	// Of two conditions of a key the first counts: what became of an approval says more than that its group is gone, and what
+	// is stale comes before the rest.
+	l.Conditions = slices.Concat(wanted, news.Stale(open, names, vaultNames, monitorNames), asked, l.Conditions)
 	return l, nil
 }
 
@@ -129,6 +135,30 @@ func (c *Controller) asked(ctx context.Context, open []watch.Problem, groups map
 			return nil, err
 		}
 		list = append(list, news.Waits(q, run, groups[run.Group]))
+	}
+	return list, nil
+}
+
+// wanted are the approvals of another person: those that are waited for, and those that were told.
+func (c *Controller) wanted(ctx context.Context, open []watch.Problem) ([]watch.Condition, error) {
+	approvals, err := c.store.Approvals(ctx, true)
+	if err != nil {
+		return nil, err
+	}
+	var list []watch.Condition
+	for _, a := range approvals {
+		list = append(list, news.Wanted(a))
+	}
+	for _, p := range open {
+		id, ok := news.WantedID(p.Event.Key)
+		if !ok || slices.ContainsFunc(approvals, func(a store.Approval) bool { return a.ID == id }) {
+			continue
+		}
+		a, err := c.store.Approval(ctx, id)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, news.Wanted(a))
 	}
 	return list, nil
 }

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"understudy/internal/access"
 	"understudy/internal/dr"
 	"understudy/internal/notify"
 	"understudy/internal/recovery"
@@ -408,6 +409,39 @@ build runs at west
 	q.Answered = time.Time{}
 	if c := Waits(q, run, dr.Group{}); c.Event.Severity != notify.Warning {
 		t.Errorf("%+v", c)
+	}
+}
+
+func TestWanted(t *testing.T) {
+	a := store.Approval{ID: "a-1", Verb: access.Failover, Object: access.Object{Group: "shop", Sites: []string{"east", "west"}}, About: "fail over group shop", By: "ann", State: store.ApprovalWanted, Expires: at}
+	c := Wanted(a)
+	wellFormed(t, "wanted", c.Event)
+	compare(t, "wanted", text(c.Event), `
+critical  approval: approval wanted: ann wants to fail over group shop
+Another person has to approve it, until 2026-11-28 03:00:00 UTC. Then ann asks again, and it is done.
+> understudy approval approve a-1
+> understudy approval reject a-1`)
+	if id, ok := WantedID(c.Event.Key); !ok || id != "a-1" {
+		t.Errorf("%q is about %s", c.Event.Key, id)
+	}
+	other := a
+	other.Verb, other.Object = access.ManageAccess, access.Object{}
+	wellFormed(t, "wanted of the controller", Wanted(other).Event)
+	decided := func(state, by string) store.Approval {
+		v := a
+		v.State, v.Decided, v.DecidedBy = state, at, by
+		return v
+	}
+	a.State = store.ApprovalExpired
+	for want, v := range map[string]store.Approval{
+		"nobody answered in time whether ann may fail over group shop": a,
+		"kim rejected that ann may fail over group shop":               decided(store.ApprovalRejected, "kim"),
+		"ann no longer wants to fail over group shop":                  decided(store.ApprovalRejected, "ann"),
+		"kim approved that ann may fail over group shop":               decided(store.ApprovalExpired, "kim"),
+	} {
+		if c := Wanted(v); c.Over != want {
+			t.Errorf("%q, want %q", c.Over, want)
+		}
 	}
 }
 

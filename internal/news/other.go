@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"understudy/internal/access"
 	"understudy/internal/dr"
 	"understudy/internal/monitor"
 	"understudy/internal/notify"
@@ -68,6 +69,39 @@ func Asked(key string) (run, topic string, ok bool) {
 	}
 	return strings.Cut(rest, "/")
 }
+
+const wantedPrefix = "four-eyes/"
+
+// Wanted is what one person asked for and another has to approve.
+func Wanted(a store.Approval) watch.Condition {
+	key := wantedPrefix + a.ID
+	switch {
+	case a.State == store.ApprovalWanted:
+	case a.Decided.IsZero():
+		return over(key, fmt.Sprintf("nobody answered in time whether %s may %s", a.By, a.About))
+	case a.State == store.ApprovalRejected && a.DecidedBy == a.By:
+		return over(key, fmt.Sprintf("%s no longer wants to %s", a.By, a.About))
+	case a.State == store.ApprovalRejected:
+		return over(key, fmt.Sprintf("%s rejected that %s may %s", a.DecidedBy, a.By, a.About))
+	default:
+		return over(key, fmt.Sprintf("%s approved that %s may %s", a.DecidedBy, a.By, a.About))
+	}
+	e := notify.Event{Source: "approval " + a.ID, Topic: notify.TopicApproval, Severity: notify.Warning, Link: "/settings?tab=approvals", Sites: a.Object.Sites}
+	if a.Object.Group != "" {
+		e.Source, e.Group = "group "+a.Object.Group, a.Object.Group
+	}
+	if a.Verb == access.Failover {
+		e.Severity = notify.Critical // somebody waits to act
+	}
+	e.Key = key
+	e.Subject = fmt.Sprintf("approval wanted: %s wants to %s", a.By, a.About)
+	e.Text = "Another person has to approve it, until " + instant(a.Expires) + ". Then " + a.By + " asks again, and it is done."
+	e.Next = commands("understudy approval approve "+a.ID, "understudy approval reject "+a.ID)
+	return watch.Condition{Event: e, End: "approval " + a.ID + " is no longer wanted"}
+}
+
+// WantedID returns the ID of the approval that a problem is about.
+func WantedID(key string) (id string, ok bool) { return strings.CutPrefix(key, wantedPrefix) }
 
 // A Vault is what the last look at a vault found.
 type Vault struct {

@@ -28,7 +28,7 @@ type Topic string
 // Topics.
 const (
 	TopicFailover    Topic = "failover"    // failovers, planned ones, commits, reprotections and the end of a split brain
-	TopicApproval    Topic = "approval"    // a run waits for a person
+	TopicApproval    Topic = "approval"    // a run waits for a person, or a person for another
 	TopicLag         Topic = "lag"         // more would be lost than the objective allows
 	TopicReplication Topic = "replication" // cycles fail
 	TopicDrill       Topic = "drill"
