@@ -157,7 +157,7 @@ func (f *fleet) protect(ctx context.Context) (err error) {
 		if i%3 > 0 {
 			p.ProvenAt, p.ProvenRTO, p.ProvenPoint = f.now.Add(-time.Duration(f.rand.IntN(150*24))*time.Hour), 14*time.Second, "1-1"
 		}
-		if _, err := s.ChangeProtection(ctx, g.Name, func(now *store.Protection) error { p.Group, *now = now.Group, p; return nil }); err != nil {
+		if _, err := s.ChangeProtection(ctx, g.Name, func(now *store.Protection) error { p.Group = now.Group; *now = p; return nil }); err != nil {
 			return err
 		}
 		statuses = append(statuses, store.GroupStatus{Group: g.Name, State: "waiting", KnownGood: f.now.Add(-time.Duration(f.rand.IntN(int(f.o.RPO)))), LastPoint: "1-1", Updated: f.now})
