@@ -28,8 +28,11 @@ func TestScripts(t *testing.T) {
 			return os.Mkdir(e.WorkDir+"/home", 0o700)
 		},
 		Cmds: map[string]func(ts *testscript.TestScript, neg bool, args []string){
-			"code":  exitCode,
-			"await": waitFor,
+			"code":    exitCode,
+			"await":   waitFor,
+			"receive": receive,
+			"login":   logIn,
+			"retry":   retry,
 		},
 	})
 }

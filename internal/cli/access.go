@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"understudy/internal/access"
+	"understudy/internal/access/password"
 	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/cli/out"
@@ -27,10 +28,11 @@ func (a *App) readPassword(file string) (string, error) {
 		data, err = os.ReadFile(file)
 	}
 	if err != nil {
-		return "", fmt.Errorf("read the password: %w", err)
+		return "", dr.WithHint(fmt.Errorf("read the password: %w", err), dr.KindInvalid, "--password-file FILE, or - for standard input")
 	}
 	line, _, _ := strings.Cut(string(data), "\n")
-	return strings.TrimSuffix(line, "\r"), nil
+	line = strings.TrimSuffix(line, "\r")
+	return line, password.Check(line)
 }
 
 func grantsText(list []wire.RoleGrant) string {
@@ -70,7 +72,7 @@ func (a *App) removeCommand(short, noun string, remove func(*client.Client, cont
 				return err
 			}
 			if err := remove(api, cmd.Context(), args[0]); err != nil {
-				return fmt.Errorf("remove %s %s: %w", noun, args[0], err)
+				return err
 			}
 			a.Note("removed %s %s", noun, args[0])
 			return nil

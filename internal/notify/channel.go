@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/mail"
 	"net/url"
+	"strings"
 	"time"
 
 	"understudy/internal/dr"
@@ -44,6 +45,9 @@ func (c Channel) Check() error {
 	u, err := url.Parse(c.URL)
 	if !goodName(c.Name) {
 		return bad("use letters, digits and '-'", "%q is no name", c.Name)
+	}
+	if kind, name, _ := strings.Cut(c.Secret, ":"); c.Secret != "" && (kind != "env" && kind != "file" || name == "") {
+		return bad("--secret env:NAME or file:PATH", "its secret is not a reference") // and is repeated nowhere, since it may be the secret itself
 	}
 	switch c.Kind {
 	case Slack, Teams:

@@ -91,14 +91,15 @@ func TestWebhook(t *testing.T) {
 
 func TestCheck(t *testing.T) {
 	for want, c := range map[string]Channel{
-		"no name":         {Kind: Webhook, URL: "https://example.com"},
-		"no http URL":     {Name: "a", Kind: Webhook, URL: "example.com"},
-		"no mail server":  {Name: "a", Kind: SMTP, URL: "smtp://example.com"},
-		"nobody":          {Name: "a", Kind: SMTP, URL: "smtp://example.com:25", From: "a@example.com"},
-		"no mail addr":    {Name: "a", Kind: SMTP, URL: "smtp://example.com:25", From: "a", To: []string{"b@example.com"}},
-		"not known":       {Name: "a", Kind: "pigeon"},
-		"that slack gave": {Name: "a", Kind: Slack},
-		"that teams gave": {Name: "a", Kind: Teams, URL: "https://example.com", Secret: "env:X"},
+		"no name":                   {Kind: Webhook, URL: "https://example.com"},
+		"no http URL":               {Name: "a", Kind: Webhook, URL: "example.com"},
+		"no mail server":            {Name: "a", Kind: SMTP, URL: "smtp://example.com"},
+		"nobody":                    {Name: "a", Kind: SMTP, URL: "smtp://example.com:25", From: "a@example.com"},
+		"no mail addr":              {Name: "a", Kind: SMTP, URL: "smtp://example.com:25", From: "a", To: []string{"b@example.com"}},
+		"not known":                 {Name: "a", Kind: "pigeon"},
+		"that slack gave":           {Name: "a", Kind: Slack},
+		"secret is not a reference": {Name: "a", Kind: Webhook, URL: "https://example.com", Secret: "hunter2"},
+		"that teams gave":           {Name: "a", Kind: Teams, URL: "https://example.com", Secret: "env:X"},
 	} {
 		if err := c.Check(); err == nil || !strings.Contains(err.Error(), want) || dr.Hint(err) == "" {
 			t.Errorf("%+v: %v, want %q", c, err, want)
