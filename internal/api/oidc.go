@@ -21,11 +21,11 @@ const (
 // landed is the page on which a browser that a provider sent here lands. It goes on by itself, and not by a redirect: the
 // session's cookie goes along only when the browser comes from a page of this server.
 var landed = template.Must(template.New("").Parse(`<!doctype html>
-<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><title>Understudy</title>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width"><link rel="icon" href="/favicon.svg"><title>Understudy</title>
 {{- if not .Problem}}<meta http-equiv="refresh" content="0;url={{.Back}}">{{end}}</head>
-<body style="font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem;color-scheme:light dark">
+<body style="font:1rem/1.5 system-ui,sans-serif;max-width:40rem;margin:4rem auto;padding:0 1rem;color-scheme:light dark"><main>
 {{- if .Problem}}<h1>Not signed in</h1><p>{{.Problem.Detail}}</p>{{with .Problem.Hint}}<p>{{.}}</p>{{end}}<p><a href="/">Sign in</a></p>
-{{- else}}<p>Signed in. <a href="{{.Back}}">Go on</a></p>{{end}}</body></html>
+{{- else}}<h1>Signed in</h1><p><a href="{{.Back}}">Go on</a></p>{{end}}</main></body></html>
 `))
 
 // landing is an answer for a browser that goes somewhere.

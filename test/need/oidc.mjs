@@ -2,7 +2,7 @@
 import { readFileSync } from 'node:fs';
 import { pathToFileURL } from 'node:url';
 
-const [library, address, client, secret, accounts, inToken] = process.argv.slice(process.argv[1] === '--' ? 2 : 1);
+const [library, address, client, secret, accounts, inToken, redirect] = process.argv.slice(process.argv[1] === '--' ? 2 : 1);
 const { Provider } = await import(pathToFileURL(library).href);
 const [host, port] = address.split(':');
 
@@ -11,8 +11,9 @@ new Provider(`http://${address}`, {
     {
       client_id: client,
       client_secret: secret,
-      application_type: 'native', // its redirects may be to any port of loopback
-      redirect_uris: [`http://${host}/v1/oidc/corp/callback`],
+      // The redirects of a native client may be to any port of loopback, but without TLS only.
+      application_type: redirect ? 'web' : 'native',
+      redirect_uris: [redirect || `http://${host}/v1/oidc/corp/callback`],
       grant_types: ['authorization_code'],
       response_types: ['code'],
     },

@@ -90,8 +90,9 @@ var oidcScript string
 
 // OIDC starts oidc-provider, a provider of identities, with a client (User and Secret) that browsers are sent back to at
 // /v1/oidc/corp/callback on loopback. Accounts is a JSON file with the claims of each account, which it reads at each login;
-// with inToken they are in the token of the identity, else they are told when asked only.
-func OIDC(t testing.TB, accounts string, inToken bool) *Server {
+// with inToken they are in the token of the identity, else they are told when asked only. With a redirect browsers are sent
+// back there, and nowhere else.
+func OIDC(t testing.TB, accounts string, inToken bool, redirect ...string) *Server {
 	t.Helper()
 	library := filepath.Join(Cache(), "oidc", "node_modules", "oidc-provider", "lib", "index.js")
 	if _, err := os.Stat(library); err != nil {
@@ -100,6 +101,7 @@ func OIDC(t testing.TB, accounts string, inToken bool) *Server {
 	Tool(t, "node")
 	s := &Server{Address: free(t), User: "understudy", Secret: "understudy-secret", name: "node"}
 	s.arguments = []string{"--input-type=module", "-e", oidcScript, "--", library, s.Address, s.User, s.Secret, accounts, fmt.Sprint(inToken)}
+	s.arguments = append(s.arguments, redirect...)
 	s.Start(t)
 	t.Cleanup(func() { s.Stop(t) })
 	return s

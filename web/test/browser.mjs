@@ -14,7 +14,7 @@ export function launch() {
 }
 
 /** A tab, whose console's errors are gathered in `faults`. */
-export async function open(browser, { url, width = 1280, height = 900, dark = false, language = 'en', storageState } = {}) {
+export async function open(browser, { url, width = 1280, height = 900, dark = false, language = 'en', storageState, selfSigned = false } = {}) {
   const context = await browser.newContext({
     baseURL: url,
     viewport: { width, height },
@@ -23,6 +23,7 @@ export async function open(browser, { url, width = 1280, height = 900, dark = fa
     timezoneId: 'Europe/Paris',
     reducedMotion: 'reduce',
     storageState,
+    ignoreHTTPSErrors: selfSigned,
   });
   const page = await context.newPage();
   const faults = [];
