@@ -27,6 +27,7 @@ const (
 	Power        Verb = "power"         // start and stop machines
 	Extend       Verb = "extend"        // extensions in machines
 	Copy         Verb = "copy"          // clones, moves, and grants of access to disks
+	Export       Verb = "export"        // take the content of recovery points out: downloads, grants of their disks
 	Configure    Verb = "configure"     // sites, vaults, policies, monitors, channels, the extension catalogue
 	ManageAccess Verb = "manage-access" // users and tokens
 	Audit        Verb = "audit"         // read the audit log
@@ -48,6 +49,7 @@ var verbs = []struct {
 	{Power, "start and stop machines"},
 	{Extend, "install, remove and restore extensions in machines"},
 	{Copy, "clone and move machines; end grants of access to disks"},
+	{Export, "download and mount disks of recovery points: it takes what is in them out"},
 	{Configure, "sites, vaults, policies, monitors, channels, the extension catalogue"},
 	{ManageAccess, "users and tokens"},
 	{Audit, "read and verify the audit log"},
@@ -93,7 +95,7 @@ var roles = []struct {
 	{Viewer, []Verb{Read, Self}},
 	{DrillRunner, []Verb{Read, TestFailover, Self}},
 	{FailoverApprover, []Verb{Read, Approve, Self}},
-	{Operator, []Verb{Read, Replicate, Protect, Unprotect, TestFailover, Failover, Power, Extend, Copy, Self}},
+	{Operator, []Verb{Read, Replicate, Protect, Unprotect, TestFailover, Failover, Power, Extend, Copy, Export, Self}},
 	{Admin, Verbs()},
 }
 

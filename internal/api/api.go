@@ -37,6 +37,7 @@ type Backend interface {
 	PlanBackend
 	PreflightBackend
 	PointBackend
+	ReadingBackend
 	ExtensionBackend
 	WatchBackend
 	ForeseeBackend
@@ -150,6 +151,7 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	s.vaults(a)
 	s.groups(a)
 	s.points(a)
+	s.readings(a)
 	s.runs(a)
 	s.lifeCycle(a)
 	s.preflights(a)

@@ -36,6 +36,7 @@ type asking struct {
 
 	// What is learnt while it is answered, for the audit log.
 	object   string
+	detail   string
 	run      string
 	approval string // that was used up for it
 	problem  *wire.Problem

@@ -73,6 +73,6 @@ func (s *server) clones(a huma.API) {
 }
 
 func fromGrant(g grant.Record) wire.Grant {
-	return wire.Grant{ID: g.ID, Run: g.Run, Disk: g.Disk, Access: string(g.Access), Issued: g.Issued.UTC(), Expires: g.Expires.UTC(),
+	return wire.Grant{ID: g.ID, Run: g.Run, Disk: g.Disk, Access: string(g.Access), By: g.By, Issued: g.Issued.UTC(), Expires: g.Expires.UTC(),
 		Renewed: g.Renewed, Ended: wire.At(g.Ended), Reason: g.Reason}
 }

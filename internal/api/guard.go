@@ -8,6 +8,7 @@ import (
 	"understudy/internal/access"
 	"understudy/internal/controller"
 	"understudy/internal/dr"
+	"understudy/internal/grant"
 	"understudy/internal/recovery"
 	"understudy/internal/recovery/plan"
 	"understudy/internal/store"
@@ -318,6 +319,38 @@ func (g guard) mustCopy(ctx context.Context, c recovery.CloneSpec) error {
 		return err
 	}
 	return must(ctx, access.Copy, o)
+}
+
+// Grants are of disks of recovery points, which are their groups', or of machines, which are their sites'.
+func (g guard) Grants(ctx context.Context, active bool) ([]grant.Record, error) {
+	list, err := g.Backend.Grants(ctx, active)
+	return seen(ctx, g, list, err, func(v grant.Record) (string, string) {
+		return recovery.GrantedGroup(v.Disk), recovery.GrantedSite(v.Disk)
+	})
+}
+
+// RevokeGrant takes what beginning the same takes: the right to copies, or to take data out of the group's points.
+func (g guard) RevokeGrant(ctx context.Context, id, by string) error {
+	if must(ctx, access.Copy, access.Object{}) == nil {
+		return g.Backend.RevokeGrant(ctx, id, by)
+	}
+	list, err := g.Backend.Grants(ctx, true)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(list, func(r grant.Record) bool { return r.ID == id })
+	if i < 0 {
+		return must(ctx, access.Copy, access.Object{}) // who may do it anywhere learns that there is none
+	}
+	if group := recovery.GrantedGroup(list[i].Disk); list[i].Run == "" && group != "" {
+		err = g.mustGroup(ctx, access.Export, group)
+	} else {
+		err = g.runNeed(ctx, list[i].Run, func(store.Run) []access.Verb { return one(access.Copy) })
+	}
+	if err != nil {
+		return err
+	}
+	return g.Backend.RevokeGrant(ctx, id, by)
 }
 
 func (g guard) PreviewClone(ctx context.Context, c recovery.CloneSpec) (recovery.ClonePreview, error) {

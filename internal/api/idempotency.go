@@ -76,7 +76,7 @@ func (s *server) once(a huma.API) func(huma.Context, func(huma.Context)) {
 // secretive reports whether an answer may hold a secret, which is not kept.
 func secretive(o *huma.Operation) bool {
 	n, _ := o.Metadata[needKey].(need)
-	return n.on == anyone || slices.Contains(n.verbs, access.Self) || slices.Contains(n.verbs, access.ManageAccess)
+	return n.on == anyone || slices.Contains(n.verbs, access.Self) || slices.Contains(n.verbs, access.ManageAccess) || o.OperationID == opMountDisk
 }
 
 // do does a request and keeps its answer. One that was not done, or of which that is not known, is forgotten.

@@ -185,6 +185,10 @@ var needs = map[string]need{
 	"name-point":   {ofGroup, one(access.Replicate)},
 	"unname-point": {ofGroup, one(access.Replicate)},
 
+	"list-point-machines": {ofGroup, one(access.Read)},
+	opDownloadDisk:        {ofGroup, one(access.Export)},
+	opMountDisk:           {ofGroup, one(access.Export)},
+
 	"failover":          {ofGroup, rehearseOr(access.Failover)},
 	"failback":          {ofGroup, one(access.Failover)},
 	"preview-failover":  {ofGroup, one(access.Read)},
@@ -231,8 +235,8 @@ var needs = map[string]need{
 
 	"clone":        {somewhere, one(access.Copy)},
 	"move":         {somewhere, one(access.Copy)},
-	"list-grants":  {itself, one(access.Read)},
-	"revoke-grant": {itself, one(access.Copy)},
+	"list-grants":  {somewhere, one(access.Read)},
+	"revoke-grant": {somewhere, []access.Verb{access.Copy, access.Export}}, // of copies, or of recovery points: guard
 
 	"list-monitors":      {somewhere, one(access.Read)},
 	"show-monitor":       {somewhere, one(access.Read)},

@@ -24,6 +24,12 @@ type PointBackend interface {
 	SyncConsistent(ctx context.Context, group string) (replicate.Result, error)
 }
 
+// Pointed is a request about a recovery point. It has a capital since huma looks into exported fields only.
+type Pointed struct {
+	Named
+	Point string `path:"point" doc:"latest, latest-application, latest-filesystem, an ID, a name or a time"`
+}
+
 func (s *server) points(a huma.API) {
 	const tag = "points"
 	type filter struct {
@@ -54,10 +60,6 @@ func (s *server) points(a huma.API) {
 				return fmt.Sprintf("%020d %020d", epoch, sequence)
 			}, func(p dr.RecoveryPoint) dr.RecoveryPoint { return p })
 		})
-	type Pointed struct { // huma looks into exported fields only
-		Named
-		Point string `path:"point" doc:"latest, latest-application, latest-filesystem, an ID, a name or a time"`
-	}
 	huma.Register(a, op(http.MethodGet, "/v1/groups/{name}/points/{point}", "show-point", tag, "Find a recovery point"),
 		func(ctx context.Context, in *Pointed) (*body[dr.RecoveryPoint], error) {
 			p, err := s.backend.Point(ctx, in.Name, in.Point)

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"net/http"
@@ -32,18 +33,18 @@ func objectName(on place, c huma.Context) string {
 	return strings.TrimPrefix(u.Path, "/v1/")
 }
 
-// audited reports whether an operation is recorded although it is allowed: when it may change something. A browser comes
-// back from a provider of identities with GET, which logs in.
+// audited reports whether an operation is recorded although it is allowed: when it may change something. Two operations that use GET
+// are, too: a browser comes back from a provider of identities with it, which logs in, and a download takes data out.
 func (n need) audited(c huma.Context) bool {
 	id := c.Operation().OperationID
-	return (!reads(c.Method()) || id == opOIDCCallback) && !strings.HasPrefix(id, "preview-") && !strings.HasPrefix(id, "check-")
+	return (!reads(c.Method()) || id == opOIDCCallback || id == opDownloadDisk) && !strings.HasPrefix(id, "preview-") && !strings.HasPrefix(id, "check-")
 }
 
 // entry begins an entry of the audit log.
 func entry(c huma.Context, n need, result string) access.Entry {
 	ask := askingOf(c.Context())
 	e := access.Entry{Actor: ask.caller.Name, Method: ask.caller.Method, Address: ask.address, Operation: c.Operation().OperationID,
-		Object: ask.object, Digest: ask.digest, Result: result, Run: ask.run}
+		Object: ask.object, Digest: ask.digest, Result: result, Run: ask.run, Detail: ask.detail}
 	if ask.caller.Person != ask.caller.Name {
 		e.Person = ask.caller.Person
 	}
@@ -70,7 +71,7 @@ func (s *server) recorded(c huma.Context, n need, do func()) error {
 	}
 	do()
 	e := entry(c, n, access.ResultDone)
-	e.Of, e.Status, e.Approval = begun.Sequence, c.Status(), ask.approval
+	e.Of, e.Status, e.Approval = begun.Sequence, cmp.Or(c.Status(), e.Status), ask.approval // a stream may set no status
 	switch {
 	case ask.problem != nil && ask.problem.Status == http.StatusAccepted:
 		e.Result = access.ResultWaits

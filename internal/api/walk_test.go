@@ -144,7 +144,7 @@ func TestEveryOperationForEveryRole(t *testing.T) {
 			return
 		}
 		count++
-		path = strings.NewReplacer("{name}", "x", "{machine}", "y", "{extension}", "z", "{point}", "p", "{label}", "l", "{file}", "f").Replace(path)
+		path = strings.NewReplacer("{name}", "x", "{machine}", "y", "{extension}", "z", "{point}", "p", "{label}", "l", "{file}", "f", "{disk}", "d").Replace(path)
 		for name, token := range tokens {
 			if o.OperationID == "log-out" || o.OperationID == "remove-token" {
 				continue // tried elsewhere: it would take the tokens away

@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 	"time"
 
@@ -291,58 +290,3 @@ func about(r wire.Run) string { return cmp.Or(r.Group, r.About) }
 
 // errWaits ends the watching of a run that waits for a person who has to look first.
 var errWaits = errors.New("the run waits for a person")
-
-func (a *App) grantCommand() *cobra.Command {
-	cmd := &cobra.Command{Use: "grant", Aliases: []string{"grants"}, Short: "Access to disks for a limited time, by which copies read and write"}
-	var all bool
-	list := &cobra.Command{
-		Use: "list [--all]", Short: "List grants, the newest first", Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			api, err := a.client()
-			if err != nil {
-				return err
-			}
-			grants, err := api.AllGrants(cmd.Context(), client.ListGrantsQuery{All: all})
-			if err != nil {
-				return fmt.Errorf("list grants: %w", err)
-			}
-			type G = wire.Grant
-			return out.List(a.Printer, grants, func(g G) string { return g.ID }, "no grants",
-				out.Col("ID", func(g G) string { return g.ID }),
-				out.Col("ACCESS", func(g G) string { return g.Access }),
-				out.Col("DISK", func(g G) string { return g.Disk }),
-				out.Col("RUN", func(g G) string { return g.Run }),
-				out.Col("ISSUED", func(g G) string { return out.Time(g.Issued) }),
-				out.Num("RENEWED", func(g G) string { return strconv.Itoa(g.Renewed) }),
-				out.Col("EXPIRES", func(g G) string {
-					if g.Ended != nil {
-						return ""
-					}
-					return out.Time(g.Expires)
-				}),
-				out.Col("ENDED", func(g G) string {
-					if g.Ended == nil {
-						return ""
-					}
-					return out.Time(*g.Ended) + ", " + g.Reason
-				}))
-		},
-	}
-	list.Flags().BoolVar(&all, "all", false, "also those that have ended")
-	revoke := &cobra.Command{
-		Use: "revoke GRANT", Short: "End a grant now and cut its connections; the copy that used it fails and can be resumed", Args: cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			api, err := a.client()
-			if err != nil {
-				return err
-			}
-			if err := api.RevokeGrant(cmd.Context(), args[0]); err != nil {
-				return dr.WithHint(err, dr.KindOf(err), cmp.Or(dr.Hint(err), "understudy grant list"))
-			}
-			a.Note("grant %s has ended", args[0])
-			return nil
-		},
-	}
-	cmd.AddCommand(list, revoke)
-	return cmd
-}

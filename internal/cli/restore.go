@@ -15,6 +15,7 @@ import (
 	"understudy/internal/cli/export"
 	"understudy/internal/cli/out"
 	"understudy/internal/dr"
+	"understudy/internal/imagefile"
 	"understudy/internal/keyring"
 	"understudy/internal/vault"
 )
@@ -66,14 +67,18 @@ func (a *App) restoreCommand() *cobra.Command {
 	var disk, format string
 	var force, sync bool
 	cmd := &cobra.Command{
-		Use:   "restore --vault DIR [--point POINT] [--disk MACHINE/DISK] [--format FORMAT] OUT",
+		Use:   "restore {--vault DIR | --group GROUP} [--point POINT] [--disk MACHINE/DISK] [--format FORMAT] OUT",
 		Short: "Write a recovery point to image files",
 		Long: `Write the disk of a recovery point to the file OUT, or all its disks to the folder OUT. A folder is one that exists or
 ends in a slash. The file appears under its name when it is whole; like a copied file it reaches the disk a little later, unless --sync is
-given. Without --format the file's name decides.`,
+given. Without --format the file's name decides.
+
+Without --vault, the controller sends a disk of a group that it protects, as raw, qcow2 or vhd; one that breaks off goes on where it
+was. That takes the right to export.`,
 		Example: `  understudy restore --vault ./v --point latest --format vhd out.vhd
   understudy restore --vault ./v --point "2026-11-20 14:00" --disk db/data data.qcow2
-  understudy restore --vault main --group shop --point 1-42 --format raw ./all/`,
+  understudy restore --vault main --group shop --point 1-42 --format raw ./all/
+  understudy restore --group shop --point latest --disk shop-db/data data.qcow2`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return a.restore(cmd, f, restoreTo{disk: disk, format: format, path: args[0], force: force, sync: sync})
@@ -117,18 +122,18 @@ func (a *App) restore(cmd *cobra.Command, f pointFlags, to restoreTo) (err error
 	if err != nil {
 		return err
 	}
-	_, p, err := a.openPoint(ctx, f)
+	src, err := a.restoreSource(ctx, f)
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.Close()) }()
-	disks, err := chooseDisks(p.Machines(), to.disk)
+	defer func() { err = errors.Join(err, src.close()) }()
+	disks, err := chooseDisks(src.machines, to.disk)
 	if err != nil {
 		return err
 	}
 	if !folder && len(disks) > 1 {
 		return invalid("choose one with --disk, or name a folder (with a / at its end) for all of them",
-			"restore: point %s has %d disks: %s", p.Info().ID, len(disks), joinDisks(disks))
+			"restore: point %s has %d disks: %s", src.info.ID, len(disks), joinDisks(disks))
 	}
 	if folder {
 		if err := os.MkdirAll(to.path, 0o755); err != nil {
@@ -142,12 +147,12 @@ func (a *App) restore(cmd *cobra.Command, f pointFlags, to restoreTo) (err error
 		if folder {
 			file = filepath.Join(to.path, strings.ReplaceAll(id.String(), "/", "-")+format.Ext())
 		}
-		r, err := a.restoreDisk(ctx, p, id, export.Request{Format: format, File: file, Force: to.force, Sync: to.sync})
+		r, err := a.restoreDisk(ctx, src, id, export.Request{Format: format, File: file, Force: to.force, Sync: to.sync})
 		if err != nil {
 			return err
 		}
 		list = append(list, r)
-		a.Line("%s: %s of %s, %s disk in %s, %s (%s/s)", file, id, p.Info().ID, out.Bytes(r.Size), out.Bytes(r.Bytes),
+		a.Line("%s: %s of %s, %s disk in %s, %s (%s/s)", file, id, src.info.ID, out.Bytes(r.Size), out.Bytes(r.Bytes),
 			out.Seconds(r.Seconds), out.Bytes(int64(float64(r.Bytes)/max(r.Seconds, 0.001))))
 	}
 	if a.Human() {
@@ -159,21 +164,82 @@ func (a *App) restore(cmd *cobra.Command, f pointFlags, to restoreTo) (err error
 	return out.List(a.Printer, list, func(r restored) string { return r.File }, "no disks")
 }
 
-func (a *App) restoreDisk(ctx context.Context, p *vault.Point, id dr.DiskID, req export.Request) (restored, error) {
-	began := a.Now()
-	d, err := p.Disk(id)
-	if err != nil {
-		return restored{}, fmt.Errorf("restore %s: %w", id, err)
+// restoreSource is where disks come from: a recovery point of a vault, or a controller that sends them.
+type restoreSource struct {
+	info     dr.RecoveryPoint
+	machines []dr.Machine
+	write    func(ctx context.Context, id dr.DiskID, req export.Request) (export.Result, error)
+	close    func() error
+}
+
+func (a *App) restoreSource(ctx context.Context, f pointFlags) (src restoreSource, err error) {
+	if f.vault == "" && f.group != "" {
+		return a.sentPoint(ctx, f)
 	}
+	_, p, err := a.openPoint(ctx, f)
+	if err != nil {
+		return src, err
+	}
+	return restoreSource{info: p.Info(), machines: p.Machines(), close: p.Close,
+		write: func(ctx context.Context, id dr.DiskID, req export.Request) (export.Result, error) {
+			d, err := p.Disk(id)
+			if err != nil {
+				return export.Result{}, err
+			}
+			req.Source = d
+			return export.Write(ctx, req)
+		}}, nil
+}
+
+// sentPoint is a point whose disks the controller sends.
+func (a *App) sentPoint(ctx context.Context, f pointFlags) (src restoreSource, err error) {
+	api, err := a.client()
+	if err != nil {
+		return src, err
+	}
+	src.close = func() error { return nil }
+	if src.info, err = api.ShowPoint(ctx, f.group, f.point); err != nil {
+		return src, err
+	}
+	// By its ID from here on: what is the newest changes.
+	if src.machines, err = api.ListPointMachines(ctx, f.group, src.info.ID); err != nil {
+		return src, err
+	}
+	src.write = func(ctx context.Context, id dr.DiskID, req export.Request) (export.Result, error) {
+		if _, err := imagefile.ParseFormat(string(req.Format)); err != nil {
+			return export.Result{}, dr.WithHint(err, dr.KindInvalid, "raw, qcow2 or vhd; others with --vault, where its key is")
+		}
+		tag := ""
+		return export.Receive(ctx, req, diskSize(src.machines, id), func(ctx context.Context, from int64) (export.Sent, error) {
+			d, err := api.DownloadDisk(ctx, f.group, src.info.ID, id, string(req.Format), from, tag)
+			tag = d.Tag
+			return export.Sent{ReadCloser: d.ReadCloser, Size: d.Size}, err
+		})
+	}
+	return src, nil
+}
+
+func diskSize(machines []dr.Machine, id dr.DiskID) int64 {
+	for _, m := range machines {
+		for _, d := range m.Disks {
+			if m.Name == id.Machine && d.Name == id.Disk {
+				return d.Size
+			}
+		}
+	}
+	return 0
+}
+
+func (a *App) restoreDisk(ctx context.Context, src restoreSource, id dr.DiskID, req export.Request) (restored, error) {
+	began := a.Now()
 	bar := a.Transfer("restore " + id.String())
 	defer bar.Finish()
-	req.Source, req.Progress = d, bar.Update
-	res, err := export.Write(ctx, req)
+	req.Progress = bar.Update
+	res, err := src.write(ctx, id, req)
 	if err != nil {
-		return restored{}, fmt.Errorf("restore %s of point %s: %w", id, p.Info().ID, err)
+		return restored{}, fmt.Errorf("restore %s of point %s: %w", id, src.info.ID, err)
 	}
-	info := p.Info()
-	return restored{Result: res, Disk: id.String(), Group: info.Group, Point: info.ID, Time: info.Time, Seconds: a.Now().Sub(began).Seconds()}, nil
+	return restored{Result: res, Disk: id.String(), Group: src.info.Group, Point: src.info.ID, Time: src.info.Time, Seconds: a.Now().Sub(began).Seconds()}, nil
 }
 
 // chooseDisks returns the disks that a person means: those named machine/disk or disk, or all of the guests.

@@ -87,6 +87,7 @@ type active struct {
 	until  time.Time // by the monotonic clock, which nobody sets
 	ended  bool
 	cut    chan struct{} // closed when its device is not used any more
+	gone   func()        // called then
 }
 
 // Open makes a Manager. Grants that an earlier process issued end: the disks that they were of are
@@ -183,6 +184,7 @@ type Request struct {
 	Access Access
 	TTL    time.Duration
 	By     string
+	Ended  func() // called once when the device is not used any more; may be nil
 }
 
 // A Grant is access that was given. Only its holder knows the token.
@@ -218,7 +220,7 @@ func (m *Manager) Issue(ctx context.Context, q Request, device nbd.Device) (Gran
 		r.Ended, r.Reason = now, err.Error()
 		return Grant{}, errors.Join(err, m.o.Records.PutGrant(context.WithoutCancel(ctx), r))
 	}
-	a := &active{record: r, until: time.Now().Add(q.TTL), cut: make(chan struct{})}
+	a := &active{record: r, until: time.Now().Add(q.TTL), cut: make(chan struct{}), gone: q.Ended}
 	m.mu.Lock()
 	m.active[r.ID] = a
 	a.timer = time.AfterFunc(q.TTL, func() { m.expire(r.ID) })
@@ -334,6 +336,9 @@ func (m *Manager) end(ctx context.Context, id, reason string) error {
 	// Cut first: a record that cannot be written must not keep access alive.
 	m.server.Remove(id)
 	close(a.cut)
+	if a.gone != nil {
+		a.gone()
+	}
 	err := m.o.Records.PutGrant(context.WithoutCancel(ctx), r)
 	m.mu.Lock()
 	delete(m.active, id)

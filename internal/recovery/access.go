@@ -28,7 +28,11 @@ func (r *Recovery) openGrants(ctx context.Context) error {
 	}
 	r.grants, err = grant.Open(ctx, grant.Options{Records: r.o.Store, Key: key, Socket: filepath.Join(r.o.RunDir, "grants.sock"),
 		Now: r.o.Now, Logger: r.o.Logger, Audit: func(g grant.Record, what string) {
-			r.event(ctx, "grant", store.Run{ID: g.Run}, fmt.Sprintf("%s access to %s: %s, until %s (%s)", g.Access, g.Disk, what, g.Expires.Format(time.RFC3339), g.ID))
+			by := ""
+			if g.By != "" {
+				by = " by " + g.By
+			}
+			r.event(ctx, "grant", store.Run{ID: g.Run, Group: GrantedGroup(g.Disk)}, fmt.Sprintf("%s access to %s%s: %s, until %s (%s)", g.Access, g.Disk, by, what, g.Expires.Format(time.RFC3339), g.ID))
 		}})
 	return err
 }
@@ -71,22 +75,25 @@ func (r *Recovery) access(ctx context.Context, q grant.Request, device nbd.Devic
 	// A read that nobody answers must not outlive the copy.
 	unhook := context.AfterFunc(keep, func() { _ = a.Client.Close() })
 	a.stop = func() { stop(); unhook() }
-	a.done.Go(func() {
-		tick := time.NewTicker(max(q.TTL/3, time.Millisecond))
-		defer tick.Stop()
-		for {
-			select {
-			case <-keep.Done():
-				return
-			case <-tick.C:
-			}
-			if _, err := r.grants.Renew(keep, g.ID, q.TTL); err != nil && keep.Err() == nil {
-				cancel(err)
-				return
-			}
-		}
-	})
+	a.done.Go(func() { r.renewGrant(keep, g.ID, q.TTL, cancel) })
 	return a, nil
+}
+
+// renewGrant renews a grant until ctx ends. cancel is called with the reason when the grant ends before that.
+func (r *Recovery) renewGrant(ctx context.Context, id string, ttl time.Duration, cancel context.CancelCauseFunc) {
+	tick := time.NewTicker(max(ttl/3, time.Millisecond))
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		if _, err := r.grants.Renew(ctx, id, ttl); err != nil && ctx.Err() == nil {
+			cancel(err)
+			return
+		}
+	}
 }
 
 // why replaces an error by the reason for which the grant ended, when that is the cause of it.

@@ -99,7 +99,8 @@ func (c *Client) do(ctx context.Context, method, path string, in, out any) error
 // maxProblem bounds how much of an error answer is read, in bytes.
 const maxProblem = 1 << 20
 
-func (c *Client) send(ctx context.Context, method, path string, in any) (*http.Response, error) {
+// send sends a request; headers are names and values in turn.
+func (c *Client) send(ctx context.Context, method, path string, in any, headers ...string) (*http.Response, error) {
 	var body io.Reader
 	if in != nil {
 		data, err := json.Marshal(in)
@@ -115,6 +116,9 @@ func (c *Client) send(ctx context.Context, method, path string, in any) (*http.R
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	if in != nil {
 		req.Header.Set("Content-Type", "application/json")
+	}
+	for i := 0; i+1 < len(headers); i += 2 {
+		req.Header.Set(headers[i], headers[i+1])
 	}
 	resp, err := c.http.Do(req)
 	if err != nil {

@@ -2,9 +2,12 @@ package client
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
+
+	"understudy/internal/dr"
 )
 
 // maxFile bounds a report or a piece of evidence, in bytes.
@@ -44,4 +47,30 @@ func (c *Client) ExportAudit(ctx context.Context, w io.Writer) error {
 		err = cerr
 	}
 	return err
+}
+
+// A Download is a disk of a recovery point as an image file, from some byte on.
+type Download struct {
+	io.ReadCloser
+	Size int64  // of the whole file, in bytes
+	Tag  string // names the file, to go on with it
+}
+
+// DownloadDisk downloads a disk of a recovery point as an image file: raw, qcow2 or vhd. from is the byte to begin at, of the
+// file with the tag.
+func (c *Client) DownloadDisk(ctx context.Context, group, point string, disk dr.DiskID, format string, from int64, tag string) (d Download, err error) {
+	var headers []string
+	if from > 0 {
+		headers = []string{"Range", fmt.Sprintf("bytes=%d-", from), "If-Range", tag}
+	}
+	at := path("groups", group, "points", point, "disks", disk.Machine, disk.Disk) + query("format", format)
+	resp, err := c.send(ctx, http.MethodGet, at, nil, headers...)
+	if err != nil {
+		return d, err
+	}
+	d = Download{ReadCloser: resp.Body, Size: from + resp.ContentLength, Tag: resp.Header.Get("ETag")}
+	if from > 0 && resp.StatusCode != http.StatusPartialContent {
+		return d, errors.Join(dr.WithHint(errors.New("the file is another one now"), dr.KindConflict, "begin anew"), resp.Body.Close())
+	}
+	return d, nil
 }

@@ -427,6 +427,12 @@ func (c *Client) ListPlans(ctx context.Context, q ListPlansQuery) (v []wire.Plan
 	return v, err
 }
 
+// ListPointMachines is GET /v1/groups/{name}/points/{point}/machines: list the machines of a recovery point as they were at its instant.
+func (c *Client) ListPointMachines(ctx context.Context, name string, point string) (v []dr.Machine, err error) {
+	err = c.do(ctx, http.MethodGet, path("groups", name, "points", point, "machines"), nil, &v)
+	return v, err
+}
+
 // ListPointsQuery is what ListPoints may be given. A zero value is left out.
 type ListPointsQuery struct {
 	Consistency string    // at least; crash, filesystem, application
@@ -513,6 +519,12 @@ func (c *Client) ListVaults(ctx context.Context) (v []wire.Vault, err error) {
 // LoginMethods is GET /v1/login-methods: how one can log in.
 func (c *Client) LoginMethods(ctx context.Context) (v wire.LoginMethods, err error) {
 	err = c.do(ctx, http.MethodGet, path("login-methods"), nil, &v)
+	return v, err
+}
+
+// MountDisk is POST /v1/groups/{name}/points/{point}/mounts: serve a disk of a recovery point over NBD at the controller's machine, to be read, for a time.
+func (c *Client) MountDisk(ctx context.Context, name string, point string, in wire.Mount) (v wire.Mounted, err error) {
+	err = c.do(ctx, http.MethodPost, path("groups", name, "points", point, "mounts"), in, &v)
 	return v, err
 }
 

@@ -25,6 +25,7 @@ var byHand = map[string]string{
 	"metrics":       "for Prometheus",
 	"watch-events":  "a stream",
 	"watch-run":     "a stream",
+	"download-disk": "a file",
 	"export-audit":  "a file",
 	"report-run":    "a file",
 	"show-evidence": "a file",

@@ -29,8 +29,9 @@ type Confirm struct {
 // Grant is access to a disk for a limited time.
 type Grant struct {
 	ID      string     `json:"id"`
-	Run     string     `json:"run"`
-	Disk    string     `json:"disk"`
+	Run     string     `json:"run" doc:"The copy that reads or writes by it; empty of a download or a mount"`
+	Disk    string     `json:"disk" doc:"SITE/MACHINE/DISK, or GROUP@POINT/MACHINE/DISK"`
+	By      string     `json:"by,omitempty" doc:"Who asked for it; of a copy, its run tells"`
 	Access  string     `json:"access" enum:"read,write"`
 	Issued  time.Time  `json:"issued"`
 	Expires time.Time  `json:"expires"`

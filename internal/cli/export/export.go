@@ -1,5 +1,6 @@
 // Package export writes a disk to an image file: raw by its own sparse writer, other formats by qemu-img, which reads
-// the disk through NBD, so that there is no copy in between. The file appears under its name whole or not at all.
+// the disk through NBD, so that there is no copy in between; or receives one that is sent. The file appears under its name whole
+// or not at all.
 package export
 
 import (
@@ -81,10 +82,22 @@ type Result struct {
 }
 
 // Write writes the disk to the file.
-func Write(ctx context.Context, req Request) (res Result, err error) {
+func Write(ctx context.Context, req Request) (Result, error) {
 	if req.Progress == nil {
 		req.Progress = func(int64, int64) {}
 	}
+	return place(req, func(tmp *os.File) (size int64, err error) {
+		if req.Format == Raw {
+			err = writeRaw(ctx, tmp, req)
+		} else {
+			err = convert(ctx, tmp.Name(), req)
+		}
+		return req.Source.Size(), err
+	})
+}
+
+// place has a file filled, and gives it its name when it is whole. fill returns the size of the disk.
+func place(req Request, fill func(*os.File) (int64, error)) (res Result, err error) {
 	if err := free(req.File, req.Force); err != nil {
 		return res, err
 	}
@@ -104,11 +117,7 @@ func Write(ctx context.Context, req Request) (res Result, err error) {
 			}
 		}
 	}()
-	if req.Format == Raw {
-		err = writeRaw(ctx, tmp, req)
-	} else {
-		err = convert(ctx, tmp.Name(), req)
-	}
+	size, err := fill(tmp)
 	if err == nil && req.Sync {
 		err = tmp.Sync()
 	}
@@ -133,7 +142,7 @@ func Write(ctx context.Context, req Request) (res Result, err error) {
 			return res, err
 		}
 	}
-	return Result{File: req.File, Format: req.Format, Size: req.Source.Size(), Bytes: allocated(req.File)}, nil
+	return Result{File: req.File, Format: req.Format, Size: size, Bytes: allocated(req.File)}, nil
 }
 
 func free(file string, force bool) error {

@@ -33,7 +33,7 @@ export function useMay(): (verb: Verb) => boolean {
 
 /** What one may do, as internal/access names it. */
 export type Verb =
-  | 'read' | 'replicate' | 'protect' | 'unprotect' | 'test-failover' | 'failover' | 'approve' | 'power' | 'extend' | 'copy' | 'configure'
+  | 'read' | 'replicate' | 'protect' | 'unprotect' | 'test-failover' | 'failover' | 'approve' | 'power' | 'extend' | 'copy' | 'export' | 'configure'
   | 'manage-access' | 'audit' | 'self';
 
 export function useSignOut() {

@@ -16,7 +16,7 @@ type Answers = { [P in PathOf<'get'>]?: (asked: Asked) => AnswerOf<P, 'get'> };
 const get: Answers = {
   '/v1/session': () => ({
     user: 'aiko', method: 'password', fourEyes: true, grants: [{ role: 'admin', scope: '*' }],
-    verbs: ['read', 'replicate', 'protect', 'unprotect', 'test-failover', 'failover', 'approve', 'power', 'extend', 'copy', 'configure', 'manage-access', 'audit', 'self'],
+    verbs: ['read', 'replicate', 'protect', 'unprotect', 'test-failover', 'failover', 'approve', 'power', 'extend', 'copy', 'export', 'configure', 'manage-access', 'audit', 'self'],
   }),
   '/v1/login-methods': () => ({ bootstrap: false, password: true, oidc: [] }),
   '/v1/overview': overview,
