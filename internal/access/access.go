@@ -227,6 +227,7 @@ type Caller struct {
 	Name   string // for the record
 	Person string // who is behind it: two names of one person are not two people
 	Method string // how the caller was recognised: password, token, or oidc and the provider's name
+	Owner  string // the user with whom the tokens end that the caller makes; empty for the token in the data folder
 	Grants Grants
 	// Expires is when the caller has to be recognised anew; zero: never.
 	Expires time.Time

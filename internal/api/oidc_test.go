@@ -13,6 +13,7 @@ import (
 
 	"understudy/internal/access"
 	"understudy/internal/access/oidc"
+	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
 	"understudy/internal/dr"
 	"understudy/internal/store"
@@ -284,6 +285,51 @@ func TestOIDCGroupRemoved(t *testing.T) {
 	resp, body = p.logIn(p.browser())
 	p.refused(first, resp, body, 403, "no group")
 	wantStatus(t, p.ask(second, "GET", "/v1/session", nil, nil), 401)
+}
+
+// Tokens end with whoever made them, also by another token, and also somebody whom only the provider knows.
+func TestOIDCTokens(t *testing.T) {
+	p := newProvided(t, false)
+	b, ctx := p.browser(), t.Context()
+	everything := []wire.RoleGrant{{Role: "admin", Scope: "*"}}
+	made := func() (first, second *client.Client) {
+		t.Helper()
+		p.logIn(b)
+		var v wire.Token
+		wantStatus(t, p.ask(b, "POST", "/v1/tokens", wire.TokenRequest{Name: "anns", Grants: everything}, &v), 200)
+		if v.Owner != "corp/ann" {
+			t.Errorf("%+v", v)
+		}
+		first = client.New(p.url, v.Secret)
+		v, err := first.AddToken(ctx, wire.TokenRequest{Name: "another", Grants: everything})
+		if err != nil || v.Owner != "corp/ann" {
+			t.Fatalf("%+v %v", v, err)
+		}
+		return first, client.New(p.url, v.Secret)
+	}
+	ended := func(tokens ...*client.Client) {
+		t.Helper()
+		for _, c := range tokens {
+			if _, err := c.ShowSession(ctx); dr.KindOf(err) != dr.KindInvalid {
+				t.Errorf("the token goes on: %v", err)
+			}
+		}
+		wantStatus(t, p.ask(b, "GET", "/v1/session", nil, nil), 401)
+	}
+	first, second := made()
+	admin := p.admin()
+	if err := admin.RemoveUser(ctx, "corp/ann"); err != nil {
+		t.Fatal(err)
+	}
+	ended(first, second)
+	if err := admin.RemoveUser(ctx, "corp/ann"); dr.KindOf(err) != dr.KindNotFound {
+		t.Errorf("%v", err)
+	}
+	first, second = made() // the provider still lets her in
+	p.account("", true)
+	resp, body := p.logIn(p.browser())
+	p.refused(b, resp, body, 403, "no group")
+	ended(first, second)
 }
 
 // A login comes back to a path of the console and nowhere else.

@@ -158,9 +158,9 @@ func (c *Controller) Login(ctx context.Context, user, secret string) (cookie str
 }
 
 // LoginAs begins a session of someone whom a provider of identities knows; without grants it is refused. Sessions that the
-// person has from before, with other grants, end.
+// person has from before, with other grants, end, and without grants the person's tokens, too.
 func (c *Controller) LoginAs(ctx context.Context, user, person, method string, grants access.Grants) (cookie string, _ access.Caller, err error) {
-	if err := errors.Join(grants.Validate(), c.store.EndOtherSessions(ctx, person, grants)); err != nil {
+	if err := errors.Join(grants.Validate(), c.store.EndOthers(ctx, person, grants)); err != nil {
 		return "", access.Caller{}, err
 	}
 	if len(grants) == 0 {
@@ -195,7 +195,7 @@ func (c *Controller) CheckSession(ctx context.Context, cookie string) (access.Ca
 
 // sessionCaller looks up what a user may do now; those of a provider of identities keep what they had at the login.
 func (c *Controller) sessionCaller(ctx context.Context, v store.Session) (access.Caller, error) {
-	who := access.Caller{Name: v.User, Person: v.Person, Method: v.Method, Grants: v.Grants, Expires: v.Expires}
+	who := access.Caller{Name: v.User, Person: v.Person, Owner: v.User, Method: v.Method, Grants: v.Grants, Expires: v.Expires}
 	if v.Method == "password" {
 		u, err := c.store.User(ctx, v.User)
 		if err != nil {
@@ -212,7 +212,7 @@ func (c *Controller) CheckToken(ctx context.Context, secret string) (access.Call
 	if err != nil {
 		return access.Caller{}, err
 	}
-	who := access.Caller{Name: t.Name, Person: t.Person, Method: "token", Grants: t.Grants, Expires: t.Expires}
+	who := access.Caller{Name: t.Name, Person: t.Person, Owner: t.Owner, Method: "token", Grants: t.Grants, Expires: t.Expires}
 	if t.Name != localAdmin {
 		who.Name = "token/" + t.Name
 	}
@@ -271,7 +271,8 @@ func (c *Controller) SetPassword(ctx context.Context, name, current, secret stri
 	return err
 }
 
-// RemoveUser removes a user, with the user's sessions and tokens.
+// RemoveUser removes a user, with the user's sessions and tokens. Of somebody whom a provider of identities knows that is all
+// that is here.
 func (c *Controller) RemoveUser(ctx context.Context, name string) error {
 	return c.store.DeleteUser(ctx, name)
 }
@@ -284,10 +285,7 @@ func (c *Controller) AddToken(ctx context.Context, name string, grants access.Gr
 	if err := errors.Join(checkUserName(name), grants.Validate()); err != nil {
 		return "", store.Token{}, err
 	}
-	t := store.Token{Name: name, Grants: grants.Sorted(), Person: by.Person}
-	if by.Method == "password" {
-		t.Owner = by.Name
-	}
+	t := store.Token{Name: name, Grants: grants.Sorted(), Owner: by.Owner, Person: by.Person}
 	if ttl > 0 {
 		t.Expires = c.cfg.Now().Add(ttl).UTC()
 	}

@@ -74,21 +74,25 @@ func (s *Store) ChangeUser(ctx context.Context, name string, change func(*User) 
 	return u, err
 }
 
-// DeleteUser removes a user and the user's sessions and tokens.
+// DeleteUser removes a user and the user's sessions and tokens; of somebody whom a provider of identities knows there is no more.
 func (s *Store) DeleteUser(ctx context.Context, name string) error {
 	return s.tx(ctx, "remove user "+name, func(tx *sql.Tx) error {
-		r, err := tx.ExecContext(ctx, "DELETE FROM users WHERE name = ?", name)
-		if err != nil {
-			return err
+		var removed int64
+		for _, query := range []string{"DELETE FROM users WHERE name = ?", "DELETE FROM tokens WHERE doc ->> 'owner' = ?", "DELETE FROM sessions WHERE user = ?"} {
+			r, err := tx.ExecContext(ctx, query, name)
+			if err != nil {
+				return err
+			}
+			rows, err := r.RowsAffected()
+			if err != nil {
+				return err
+			}
+			removed += rows
 		}
-		if rows, err := r.RowsAffected(); err != nil || rows == 0 {
-			return errors.Join(err, dr.WithHint(fmt.Errorf("no user named %q", name), dr.KindNotFound, usersHint))
+		if removed == 0 {
+			return dr.WithHint(fmt.Errorf("no user named %q", name), dr.KindNotFound, usersHint)
 		}
-		if _, err := tx.ExecContext(ctx, "DELETE FROM tokens WHERE doc ->> 'owner' = ?", name); err != nil {
-			return err
-		}
-		_, err = tx.ExecContext(ctx, "DELETE FROM sessions WHERE user = ?", name)
-		return err
+		return nil
 	})
 }
 
@@ -152,17 +156,22 @@ func (s *Store) EndSession(ctx context.Context, secret string) error {
 	return err
 }
 
-// EndOtherSessions ends the sessions of a person that have other grants than these; all when there are none.
-func (s *Store) EndOtherSessions(ctx context.Context, person string, grants access.Grants) error {
-	_, err := s.exec(ctx, "end sessions of "+person, "DELETE FROM sessions WHERE doc ->> 'person' = ? AND coalesce(doc -> 'grants', '[]') <> ?", person, encode(grants))
-	return err
+// EndOthers ends the sessions of a person that have other grants than these; all, and the person's tokens, when there are none.
+func (s *Store) EndOthers(ctx context.Context, person string, grants access.Grants) error {
+	return s.tx(ctx, "end sessions of "+person, func(tx *sql.Tx) error {
+		_, err := tx.ExecContext(ctx, "DELETE FROM sessions WHERE doc ->> 'person' = ? AND coalesce(doc -> 'grants', '[]') <> ?", person, encode(grants))
+		if err == nil && len(grants) == 0 {
+			_, err = tx.ExecContext(ctx, "DELETE FROM tokens WHERE doc ->> 'person' = ?", person)
+		}
+		return err
+	})
 }
 
 // A Token lets its bearer use the API. The secret is not kept, only its hash.
 type Token struct {
 	Name    string        `json:"name"`
 	Grants  access.Grants `json:"grants"`
-	Owner   string        `json:"owner,omitempty"` // the user who made it, with whom it ends
+	Owner   string        `json:"owner,omitempty"` // the user who made it, or by whose token it was made, with whom it ends
 	Person  string        `json:"person,omitempty"`
 	Created time.Time     `json:"created"`
 	Expires time.Time     `json:"expires,omitzero"` // zero: never
