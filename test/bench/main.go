@@ -54,6 +54,7 @@ var measures = []struct {
 	{"azure-cycle", azureCycle},
 	{"azure-inventory", azureInventory},
 	{"api", apiLatency},
+	{"console", smooth},
 }
 
 func main() {

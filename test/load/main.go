@@ -1,5 +1,5 @@
 // Command load runs a controller that protects thousands of machines which exist in memory only, for trying pages and the
-// API at scale. With -measure it prints how long the API takes and ends.
+// API at scale, and serves the console. With -measure it prints how long the API takes and ends.
 package main
 
 import (
@@ -46,7 +46,7 @@ func run(ctx context.Context, o fleet.Options, listen string, measure bool) erro
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d groups after %s\n%s\ntoken %s\n", o.Groups, time.Since(began).Round(time.Millisecond), s.URL, s.Token)
+	fmt.Printf("%d groups after %s\n%s\ntoken %s\none-time token %s\n", o.Groups, time.Since(began).Round(time.Millisecond), s.URL, s.Token, s.Bootstrap)
 	if !measure {
 		<-ctx.Done()
 		return s.Close()

@@ -17,13 +17,16 @@ import (
 	"understudy/internal/api"
 	"understudy/internal/api/client"
 	"understudy/internal/api/wire"
+	"understudy/internal/console"
 	"understudy/internal/controller"
 	"understudy/internal/dr"
+	"understudy/web"
 )
 
-// A Server is the API of a fleet, while it replicates.
+// A Server is the API and the console of a fleet, while it replicates.
 type Server struct {
 	URL, Token string
+	Bootstrap  string // the one-time token that makes the first user
 	stop       func() error
 }
 
@@ -37,18 +40,26 @@ func Serve(ctx context.Context, o Options, listen string) (*Server, error) {
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
+	once, err := os.ReadFile(filepath.Join(o.Dir, controller.BootstrapFile))
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
+	answers, _ := api.New(c, api.Options{Version: "fleet", Logger: o.Logger})
+	handler, err := console.New(console.Options{API: answers, Files: web.Files(), Version: "fleet"})
+	if err != nil {
+		return nil, errors.Join(err, c.Close())
+	}
 	listener, err := net.Listen("tcp", listen)
 	if err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
-	handler, _ := api.New(c, api.Options{Version: "fleet", Logger: o.Logger})
 	server := &http.Server{Handler: handler, ReadHeaderTimeout: 10 * time.Second}
 	ctx, cancel := context.WithCancel(ctx)
 	var running sync.WaitGroup
 	var served error
 	running.Go(func() { served = c.Serve(ctx) })
 	running.Go(func() { _ = server.Serve(listener) }) // it ends with Close below
-	return &Server{URL: "http://" + listener.Addr().String(), Token: strings.TrimSpace(string(token)), stop: func() error {
+	return &Server{URL: "http://" + listener.Addr().String(), Token: strings.TrimSpace(string(token)), Bootstrap: strings.TrimSpace(string(once)), stop: func() error {
 		cancel()
 		err := server.Close()
 		running.Wait()

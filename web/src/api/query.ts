@@ -71,18 +71,27 @@ export function useAct<M extends 'post' | 'put' | 'delete', P extends PathOf<M>>
   });
 }
 
+/** How many rows the largest page of a long list has. */
+const largest = 1000;
+
+interface Place {
+  after?: string;
+  limit?: number;
+}
+
 /** A long list, page by page as the reader goes down: `rows`, how many there are (`total`), and `more` to have the next page. */
 export function usePages<P extends PathOf<'get'>>(path: P, input: Input<P, 'get'>) {
   const { events } = useConnection();
   type Row = AnswerOf<P, 'get'> extends (infer T)[] ? T : never;
-  const asked = useInfiniteQuery<Answer<AnswerOf<P, 'get'>>, Problem, InfiniteData<Answer<AnswerOf<P, 'get'>>>, QueryKey, string | undefined>({
+  const asked = useInfiniteQuery<Answer<AnswerOf<P, 'get'>>, Problem, InfiniteData<Answer<AnswerOf<P, 'get'>>>, QueryKey, Place>({
     queryKey: [path, input, 'pages'],
     queryFn: ({ pageParam, signal }) => {
-      const query = { ...(input as { query?: object }).query, ...(pageParam ? { after: pageParam } : {}) };
+      const query = { ...(input as { query?: object }).query, ...pageParam };
       return ask('get', path, { ...(input as object), query } as unknown as Input<P, 'get'>, { signal });
     },
-    initialPageParam: undefined,
-    getNextPageParam: (last) => last.next,
+    initialPageParam: {},
+    // Each page is as long as all before it: who goes far down a list has it in a few requests, and so has who asks anew for all of it.
+    getNextPageParam: (last, all) => (last.next ? { after: last.next, limit: Math.min(largest, all.reduce((n, p) => n + (p.data as unknown as Row[]).length, 0)) } : undefined),
     refetchInterval: events ? 60_000 : 10_000,
   });
   const rows = useMemo(() => (asked.data?.pages ?? []).flatMap((p) => p.data as unknown as Row[]), [asked.data]);

@@ -32,15 +32,36 @@ function touched(query: Query, p: Pending): boolean {
   return false;
 }
 
+/** Milliseconds for which a list of several pages stays as it is: what is shown of thousands of groups is not read anew every second. */
+const keep = 5000;
+
+/** Whether a query has to wait: what is being asked is not broken off, since it might never be answered then. */
+function busy(query: Query): boolean {
+  if (query.state.fetchStatus === 'fetching') return true;
+  const { pages } = (query.state.data ?? {}) as { pages?: unknown[] };
+  return (pages?.length ?? 0) > 1 && Date.now() - query.state.dataUpdatedAt < keep;
+}
+
 /** Listens until the returned function is called. */
 export function listen(queries: QueryClient): () => void {
   let pending = none();
   let timer: ReturnType<typeof setTimeout> | undefined;
+  const waiting = new Set<string>();
   const flush = () => {
     const p = pending;
     pending = none();
     timer = undefined;
-    void queries.invalidateQueries({ predicate: (q) => touched(q, p) });
+    const before = new Set(waiting);
+    waiting.clear();
+    void queries.invalidateQueries({
+      predicate: (q) => {
+        if (!touched(q, p) && !before.has(q.queryHash)) return false;
+        if (!q.isActive() || !busy(q)) return true;
+        waiting.add(q.queryHash);
+        return false;
+      },
+    });
+    if (waiting.size > 0) later();
   };
   const later = () => {
     timer ??= setTimeout(flush, gather);

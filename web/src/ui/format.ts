@@ -1,5 +1,4 @@
 // Numbers, sizes and times as the reader's language writes them, in the reader's time zone.
-import { useMemo } from 'react';
 import { type Language, useLanguage } from '../i18n/i18n';
 
 const sizes: Record<Language, string[]> = {
@@ -87,9 +86,14 @@ export function formatter(language: Language) {
   };
 }
 
+/** Made once for a language: the browser's formatters take a millisecond to make, and each row of a long list asks for them. */
+const made = new Map<Language, Format>();
+
 export function useFormat(): Format {
   const { language } = useLanguage();
-  return useMemo(() => formatter(language), [language]);
+  let format = made.get(language);
+  if (!format) made.set(language, (format = formatter(language)));
+  return format;
 }
 
 /** An instant in UTC, for hovering over. */

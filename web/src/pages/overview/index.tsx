@@ -84,6 +84,7 @@ function Board({ o }: { o: View }) {
 /** The answer to the question that somebody woken at night has. */
 function Verdict({ o }: { o: View }) {
   const w = useMessages(overview);
+  const f = useFormat();
   const { reachable } = useConnection();
   const bad = o.health.critical + o.health.warning + o.health.unknown;
   // Replicating well is not being safe: that takes a proof.
@@ -96,7 +97,7 @@ function Verdict({ o }: { o: View }) {
         <Icon size={44} className={tone} aria-hidden style={{ flex: 'none' }} />
         <div className="grow">
           <Text fw={680} fz={{ base: 'lg', sm: 'xl' }} lh={1.25}>
-            {!reachable ? w.unknown : bad ? w.attention(bad, o.groups) : unproven ? w.unproven(unproven, o.groups) : w.safe(o.groups)}
+            {!reachable ? w.unknown : bad ? w.attention(bad, o.groups, f.number) : unproven ? w.unproven(unproven, o.groups, f.number) : w.safe(o.groups, f.number)}
           </Text>
           <Text size="sm" className="dim">
             {reachable ? (

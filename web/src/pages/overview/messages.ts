@@ -1,12 +1,15 @@
 import { messages } from '../../i18n/i18n';
 
-const are = (n: number) => (n === 1 ? '1 group needs attention' : `${n} groups need attention`);
+/** Writes a number as the reader does. */
+type Write = (n: number) => string;
+
+const are = (n: number, f: Write) => (n === 1 ? '1 group needs attention' : `${f(n)} groups need attention`);
 
 export const overview = messages({
   en: {
-    title: 'Overview', safe: (n: number) => (n === 1 ? 'The one group is safe' : `All ${n} groups are safe`),
-    unproven: (n: number, of: number) => (of === 1 ? 'Replicated, but not proven to boot' : `Replicated, but ${n} of ${of} groups are not proven to boot`),
-    attention: (n: number, of: number) => `${are(n)}, of ${of}`, unknown: 'How things are is unknown',
+    title: 'Overview', safe: (n: number, f: Write) => (n === 1 ? 'The one group is safe' : `All ${f(n)} groups are safe`),
+    unproven: (n: number, of: number, f: Write) => (of === 1 ? 'Replicated, but not proven to boot' : `Replicated, but ${f(n)} of ${f(of)} groups are not proven to boot`),
+    attention: (n: number, of: number, f: Write) => `${are(n, f)}, of ${f(of)}`, unknown: 'How things are is unknown',
     unknownText: 'The controller does not answer. The numbers below are from the last time that it did.',
     asOf: 'As of', waiting: 'Waits for a person', splitBrains: 'Runs at two sites', splitText: (m: string) => `${m} must not run. Decide which site keeps the group.`,
     overdue: 'Drills overdue', overdueText: (age: string, limit: string) => `last proof ${age} old, at most ${limit}`, monitors: 'Monitors in alarm',
@@ -18,7 +21,7 @@ export const overview = messages({
     allGroups: 'All groups',
   },
   ja: {
-    title: '概要', safe: (n) => `${n} グループすべてが安全です`, unproven: (n, of) => `レプリケーションは正常ですが、${of} グループ中 ${n} グループは起動が実証されていません`, attention: (n, of) => `${of} グループ中 ${n} グループに対応が必要です`, unknown: '現在の状態は不明です',
+    title: '概要', safe: (n, f) => `${f(n)} グループすべてが安全です`, unproven: (n, of, f) => `レプリケーションは正常ですが、${f(of)} グループ中 ${f(n)} グループは起動が実証されていません`, attention: (n, of, f) => `${f(of)} グループ中 ${f(n)} グループに対応が必要です`, unknown: '現在の状態は不明です',
     unknownText: 'コントローラーが応答しません。以下の数値は最後に応答があった時点のものです。',
     asOf: '時点', waiting: '対応待ち', splitBrains: '二つのサイトで稼働', splitText: (m) => `${m} は稼働してはなりません。グループを維持するサイトを決めてください。`,
     overdue: '期限超過の訓練', overdueText: (age, limit) => `最後の実証から ${age}、上限 ${limit}`, monitors: '警報中のモニター',
@@ -30,9 +33,9 @@ export const overview = messages({
     allGroups: 'すべてのグループ',
   },
   fr: {
-    title: 'Vue d’ensemble', safe: (n) => (n === 1 ? 'Le seul groupe est en sécurité' : `Les ${n} groupes sont en sécurité`),
-    unproven: (n, of) => (of === 1 ? 'Répliqué, mais démarrage non prouvé' : `Répliqué, mais ${n} groupes sur ${of} sans démarrage prouvé`),
-    attention: (n, of) => `${n} ${n === 1 ? 'groupe demande' : 'groupes demandent'} votre attention, sur ${of}`, unknown: 'L’état actuel est inconnu',
+    title: 'Vue d’ensemble', safe: (n, f) => (n === 1 ? 'Le seul groupe est en sécurité' : `Les ${f(n)} groupes sont en sécurité`),
+    unproven: (n, of, f) => (of === 1 ? 'Répliqué, mais démarrage non prouvé' : `Répliqué, mais ${f(n)} groupes sur ${f(of)} sans démarrage prouvé`),
+    attention: (n, of, f) => `${f(n)} ${n === 1 ? 'groupe demande' : 'groupes demandent'} votre attention, sur ${f(of)}`, unknown: 'L’état actuel est inconnu',
     unknownText: 'Le contrôleur ne répond pas. Les chiffres ci-dessous datent de sa dernière réponse.',
     asOf: 'État de', waiting: 'Attend une personne', splitBrains: 'Actif sur deux sites', splitText: (m) => `${m} ne doit pas tourner. Décidez quel site garde le groupe.`,
     overdue: 'Exercices en retard', overdueText: (age, limit) => `dernière preuve : ${age}, au plus ${limit}`, monitors: 'Moniteurs en alarme',
