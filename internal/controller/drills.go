@@ -244,9 +244,7 @@ func (c *Controller) sampleReplication(ctx context.Context, group string) (drill
 	if err != nil {
 		return drill.Sample{}, err
 	}
-	if saved, err = remembered(live, saved); err != nil {
-		return drill.Sample{}, err
-	}
+	saved = remembered(live, saved)
 	s := drill.Sample{KnownGood: saved.KnownGood, State: saved.State, Objective: policy.RPO}
 	if g.Paused {
 		s.State = "paused"

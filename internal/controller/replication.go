@@ -129,9 +129,11 @@ func (c *Controller) saveOnce(ctx context.Context) {
 		if err != nil && ctx.Err() == nil {
 			c.log.Error("read status", "group", s.Group, "err", err)
 		}
-		g, err := remembered(s, before)
-		if err != nil {
-			c.log.Error("encode cycle", "group", s.Group, "err", err)
+		g := remembered(s, before)
+		if s.Last.Kind != "" {
+			if g.Detail, err = json.Marshal(s.Last); err != nil {
+				c.log.Error("encode cycle", "group", s.Group, "err", err)
+			}
 		}
 		g.Updated = c.cfg.Now().UTC()
 		list = append(list, g)
@@ -141,9 +143,10 @@ func (c *Controller) saveOnce(ctx context.Context) {
 	}
 }
 
-// remembered adds to what the scheduler knows of a group what was known before a restart, until a cycle has ended since.
-func remembered(live replicate.Status, saved store.GroupStatus) (g store.GroupStatus, err error) {
-	g = store.GroupStatus{
+// remembered adds to what the scheduler knows of a group what was known before a restart, until a cycle has ended since. The
+// cycle itself is as it was saved.
+func remembered(live replicate.Status, saved store.GroupStatus) store.GroupStatus {
+	g := store.GroupStatus{
 		Group: live.Group, State: live.State, Phase: live.Progress.Phase, KnownGood: live.KnownGood, LastPoint: live.LastPoint,
 		LastError: live.LastError, ErrorKind: live.LastKind, Hint: live.LastHint, Failures: live.Failures, NextDue: live.NextDue, Detail: saved.Detail,
 	}
@@ -153,17 +156,13 @@ func remembered(live replicate.Status, saved store.GroupStatus) (g store.GroupSt
 	if g.LastPoint == "" {
 		g.LastPoint = saved.LastPoint
 	}
-	if live.Last.Kind != "" {
-		g.Detail, err = json.Marshal(live.Last)
-		return g, err
-	}
-	if live.Failures == 0 {
+	if live.Last.Kind == "" && live.Failures == 0 {
 		g.LastError, g.ErrorKind, g.Hint, g.Failures = saved.LastError, saved.ErrorKind, saved.Hint, saved.Failures
 		if live.State == replicate.StateWaiting && saved.Failures > 0 {
 			g.State = replicate.StateFailing
 		}
 	}
-	return g, nil
+	return g
 }
 
 // advance moves a group's protection on when its first copy is complete.

@@ -196,9 +196,7 @@ func (c *Controller) fill(s *Status, r *records) error {
 	live, err := c.scheduler.Status(s.Group.Name)
 	switch {
 	case err == nil:
-		if saved, err = remembered(live, saved); err != nil {
-			return err
-		}
+		saved = remembered(live, saved)
 		s.Progress, s.Warning, s.WarningHint, s.Spool = live.Progress, live.Warning, live.WarningHint, live.Spool
 		s.Observed = c.cfg.Now()
 	case dr.KindOf(err) != dr.KindNotFound:
