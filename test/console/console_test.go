@@ -41,6 +41,7 @@ func TestConsole(t *testing.T) {
 	} {
 		c.run(t, args...)
 	}
+	c.env = append(c.env, "UNDERSTUDY_DISK="+filepath.Join(dir, "shop-db.raw")) // what the browser finds in a point
 	c.browse(t, "real.mjs")
 }
 
@@ -109,7 +110,7 @@ func (c controller) browse(t *testing.T, script string) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		t.Fatal(err)
 	}
-	env := append(os.Environ(), "UNDERSTUDY_URL="+c.url, "UNDERSTUDY_BOOTSTRAP="+strings.TrimSpace(string(token)))
+	env := append(c.env, "UNDERSTUDY_URL="+c.url, "UNDERSTUDY_BOOTSTRAP="+strings.TrimSpace(string(token)))
 	t.Logf("%s", run(t, env, "node", filepath.Join(repository, "web/test", script)))
 }
 

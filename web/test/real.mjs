@@ -2,6 +2,7 @@
 // token. Every page is held to the rules of browser.mjs in light, dark and 375 px, and its pictures are left in test/screens.
 // A page of its own is one line in `visits`; what a person does on pages is below.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { launch, open } from './browser.mjs';
 import { conclude, fault, hold, makeAdministrator, screens, signIn, url } from './person.mjs';
 
@@ -68,6 +69,24 @@ try {
   await page.getByRole('dialog').getByRole('button', { name: 'Name it' }).click();
   await page.getByRole('table').getByText('before-upgrade').waitFor();
   await hold(tab, 'points named');
+
+  // A disk is taken back as a file, which holds what was on it.
+  await page.getByRole('button', { name: 'Restore a disk' }).click();
+  await page.getByRole('dialog').getByLabel('Disk').selectOption('shop-db/shop-db');
+  await page.getByRole('dialog').getByLabel('Format').selectOption('raw');
+  await hold(tab, 'point restore');
+  const [download] = await Promise.all([page.waitForEvent('download'), page.getByRole('dialog').getByRole('button', { name: 'Download' }).click()]);
+  assert.match(download.suggestedFilename(), /^shop-db-shop-db-.*\.raw$/);
+  assert.ok(readFileSync(await download.path()).equals(readFileSync(process.env.UNDERSTUDY_DISK)), 'other bytes than on the disk');
+
+  // A disk is served for a while, and that is ended before its time.
+  await page.getByRole('button', { name: 'Look inside' }).click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Serve it' }).click();
+  await page.getByRole('dialog').getByText('nbd-client').waitFor();
+  await hold(tab, 'point mounted');
+  await page.getByRole('dialog').getByRole('button', { name: 'Done' }).click();
+  await page.getByRole('button', { name: 'End it' }).click();
+  await page.getByRole('button', { name: 'End it' }).waitFor({ state: 'detached' });
 
   // What is done on one page is seen there without loading it again.
   await page.goto('/groups/shop');

@@ -61,6 +61,8 @@ const get: Answers = {
     return { at: past(-86400), keep: query.get('keep') ?? 'all for 1h, 1h for 7d', kept: all.filter((p) => p.kept).length, points: all };
   },
   '/v1/groups/{name}/points/{point}': () => points().findLast((p) => p.kind === 'application')!,
+  '/v1/groups/{name}/points/{point}/machines': machines,
+  '/v1/grants': () => [{ id: 'g3f', run: '', by: 'aiko', disk: 'shop@1-00099997/shop-db/data', access: 'read', issued: past(600), expires: past(-3000), renewed: 0 }],
   '/v1/groups/{name}/extensions': inventories,
   '/v1/sites/{name}/machines': machines,
   '/v1/events': ({ query }) => events(query.get('group') ?? undefined),
@@ -74,6 +76,9 @@ const other: Record<string, () => unknown> = {
 
 /** What is asked with a body, and changes nothing. */
 const post: { [P in PathOf<'post'>]?: (sent: object, params: Record<string, string>) => AnswerOf<P, 'post'> } = {
+  '/v1/groups/{name}/points/{point}/mounts': () => ({
+    grant: 'g41', point: '1-00099997', disk: 'shop-db/root', size: 20 * 2 ** 30, expires: past(-3600), uri: 'nbd+unix:///AXIAAAGd?socket=/var/lib/understudy/run/grants.sock', socket: '/var/lib/understudy/run/grants.sock', export: 'AXIAAAGd',
+  }),
   '/v1/plan-checks': (sent) => check(sent),
   '/v1/groups/{name}/failover/preview': (sent, params) => preview(params.name ?? '', sent),
 };

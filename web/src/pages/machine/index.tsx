@@ -132,7 +132,7 @@ function Hardware({ row, machine: m }: { row: Row; machine?: Schemas['Machine'] 
   const site = links.site(row.site);
   const run = row.owner ? links.run(row.owner) : undefined;
   const pairs: [string, React.ReactNode][] = [
-    [w.site, <>{site ? <Link to={site}>{row.site}</Link> : row.site} <span className="dim">{row.provider}</span></>],
+    [w.site, <>{site ? <Link to={site} underline="always">{row.site}</Link> : row.site} <span className="dim">{row.provider}</span></>],
     [w.state, row.observed ? <><PowerFact value={row.power} /> <span className="dim"><Time at={row.observed} ago /></span></> : w.neverSeen],
   ];
   if (row.cpus) pairs.push([w.cpus, f.number(row.cpus)]);

@@ -38,3 +38,28 @@ export const points = messages({
     size: 'Taille de tous les disques', latest: 'le plus récent', choose: (t) => `Choisir le point du ${t}`,
   },
 });
+
+/** Words for taking disks out. */
+export const takeout = messages({
+  en: {
+    disk: 'Disk', format: 'Format', restoreTitle: 'Restore a disk to a file', download: 'Download', restoreText: (t: string) => `The disk as it was at ${t}, as an image file. Nothing that runs is touched.`,
+    ofQcow2: 'Without what is empty. For QEMU.', ofRaw: 'The disk as it is: as large as the whole disk.', ofVhd: 'Without what is empty. For Hyper-V and Azure; up to 2 TiB.',
+    mountTitle: 'Look inside, over NBD', mount: 'Serve it', mountText: (t: string) => `The disk as it was at ${t} is served for reading, on the machine where the controller runs.`, lasts: 'For how long',
+    mounted: (d: string) => `${d} is served`, until: 'Until', onHost: 'Attach it on the machine where the controller runs, as the controller’s user or as root:', secret: 'The name of the export is a secret and is not shown again. It can be ended before its time, below.', done: 'Done',
+    readers: 'Being read now', who: 'By', ends: 'Ends', revoke: 'End it',
+  },
+  ja: {
+    disk: 'ディスク', format: '形式', restoreTitle: 'ディスクをファイルに復元', download: 'ダウンロード', restoreText: (t) => `${t} 時点のディスクをイメージファイルとして取り出します。稼働中のものには影響しません。`,
+    ofQcow2: '空の部分は含みません。QEMU 用。', ofRaw: 'ディスクそのまま。容量全体の大きさになります。', ofVhd: '空の部分は含みません。Hyper-V と Azure 用、2 TiB まで。',
+    mountTitle: 'NBD で中を確認', mount: '提供する', mountText: (t) => `${t} 時点のディスクを、コントローラーが動くマシン上で読み取り専用で提供します。`, lasts: '期間',
+    mounted: (d) => `${d} を提供中`, until: '期限', onHost: 'コントローラーが動くマシンで、コントローラーのユーザーまたは root として接続してください：', secret: 'エクスポート名は秘密で、再表示されません。期限前の終了は下の一覧からできます。', done: '完了',
+    readers: '現在の読み取り', who: '実行者', ends: '終了', revoke: '終了させる',
+  },
+  fr: {
+    disk: 'Disque', format: 'Format', restoreTitle: 'Restaurer un disque dans un fichier', download: 'Télécharger', restoreText: (t) => `Le disque tel qu’il était le ${t}, comme fichier image. Rien de ce qui tourne n’est touché.`,
+    ofQcow2: 'Sans ce qui est vide. Pour QEMU.', ofRaw: 'Le disque tel quel : de la taille du disque entier.', ofVhd: 'Sans ce qui est vide. Pour Hyper-V et Azure ; jusqu’à 2 Tio.',
+    mountTitle: 'Regarder dedans, par NBD', mount: 'Le servir', mountText: (t) => `Le disque tel qu’il était le ${t} est servi en lecture, sur la machine où tourne le contrôleur.`, lasts: 'Pour combien de temps',
+    mounted: (d) => `${d} est servi`, until: 'Jusqu’au', onHost: 'Attachez-le sur la machine où tourne le contrôleur, comme son utilisateur ou comme root :', secret: 'Le nom de l’export est un secret et ne sera plus montré. On peut y mettre fin plus tôt, ci-dessous.', done: 'Terminé',
+    readers: 'Lus en ce moment', who: 'Par', ends: 'Fin', revoke: 'Y mettre fin',
+  },
+});
