@@ -105,7 +105,7 @@ func (s *server) listMachines(a huma.API) {
 		State     string `query:"state" doc:"Of the group in its life cycle"`
 		Health    string `query:"health" enum:"critical,unknown,warning,healthy" doc:"Of the group"`
 		Power     string `query:"power" enum:"on,off,paused,unknown"`
-		Protected string `query:"protected" enum:"yes,no" doc:"Whether it is in a group"`
+		Protected string `query:"protected" enum:"yes,no" doc:"Whether it is of a group: in it, left behind by its failover, or rehearsing it"`
 		Page
 	}
 	huma.Register(a, op(http.MethodGet, "/v1/machines", "list-all-machines", "sites", "List the machines of all sites by site and name, with the groups that they are in"),

@@ -168,4 +168,11 @@ func TestAllMachines(t *testing.T) {
 	if len(list) != 2 || db.Status == nil || db.Status.Group.Name != "shop" || db.Machine.Power != dr.PowerOn || db.Observed.IsZero() || other.Status != nil {
 		t.Errorf("%+v", list)
 	}
+	// What a failover left behind is its group's: nobody has to protect it.
+	if _, err := s.store.ChangeFence(ctx, "west", "other", func(f *store.Fence) error { f.Group = "shop"; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if list, err = s.AllMachines(ctx); err != nil || len(list) != 2 || list[0].Status == nil || list[1].Status == nil {
+		t.Errorf("%+v %v", list, err)
+	}
 }

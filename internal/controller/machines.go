@@ -1,6 +1,7 @@
 package controller
 
 import (
+	"cmp"
 	"context"
 	"sync"
 	"time"
@@ -23,7 +24,7 @@ type MachineRow struct {
 	Machine  dr.Machine
 	Site     string
 	Provider string
-	Status   *Status   // of its group; nil when it is in none
+	Status   *Status   // of the group that it is in, was left behind by, or rehearses; nil when it is of none
 	Observed time.Time // zero when its site never told of it
 	Problem  string    // why its site did not answer, the last time
 }
@@ -61,6 +62,21 @@ func (c *Controller) AllMachines(ctx context.Context) ([]MachineRow, error) {
 			in[place{s.Group.Site, m.Name}] = &statuses[i]
 		}
 	}
+	left, rehearsing := map[place]*Status{}, map[string]*Status{}
+	fences, err := c.store.Fences(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	for i, s := range statuses {
+		if run := s.Protection.TestRun; run != "" {
+			rehearsing[run] = &statuses[i]
+		}
+		for _, f := range fences {
+			if f.Group == s.Group.Name {
+				left[place{f.Site, f.Machine}] = &statuses[i]
+			}
+		}
+	}
 	now := c.cfg.Now()
 	var list []MachineRow
 	c.machines.mu.Lock()
@@ -75,7 +91,7 @@ func (c *Controller) AllMachines(ctx context.Context) ([]MachineRow, error) {
 			if now.Sub(known.observed) > dr.StaleAfter {
 				m.Power = dr.PowerUnknown
 			}
-			list = append(list, MachineRow{Machine: m, Site: s.Name, Provider: s.Provider, Status: in[at], Observed: known.observed, Problem: known.problem})
+			list = append(list, MachineRow{Machine: m, Site: s.Name, Provider: s.Provider, Status: cmp.Or(in[at], left[at], rehearsing[m.Owner]), Observed: known.observed, Problem: known.problem})
 			delete(in, at)
 		}
 	}

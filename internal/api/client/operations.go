@@ -187,7 +187,7 @@ type ListAllMachinesQuery struct {
 	State     string // of the group in its life cycle
 	Health    string // of the group; critical, unknown, warning, healthy
 	Power     string // on, off, paused, unknown
-	Protected string // whether it is in a group; yes, no
+	Protected string // whether it is of a group: in it, left behind by its failover, or rehearsing it; yes, no
 	Limit     int64  // at most so many; left out: all, up to 10000
 	After     string // the header X-Next of the page before
 }
