@@ -116,6 +116,13 @@ func (s *server) fromCaller(who access.Caller) wire.Session {
 	for _, v := range who.Grants.Verbs() {
 		w.Verbs = append(w.Verbs, string(v))
 	}
+	w.Rights = convert(who.Grants, func(g access.Grant) wire.Right {
+		r := wire.Right{Scope: string(g.Scope), Verbs: []string{}}
+		for _, v := range (access.Grants{g}).Verbs() {
+			r.Verbs = append(r.Verbs, string(v))
+		}
+		return r
+	})
 	return w
 }
 

@@ -32,11 +32,11 @@ export async function makeAdministrator(page) {
   await page.getByRole('button', { name: 'Signed in as aiko' }).waitFor();
 }
 
-export async function signIn(page) {
-  await page.getByLabel('User').fill('aiko');
+export async function signIn(page, user = 'aiko') {
+  await page.getByLabel('User').fill(user);
   await page.getByRole('textbox', { name: 'Password' }).fill(password);
   await page.getByRole('button', { name: 'Sign in' }).click();
-  await page.getByRole('button', { name: 'Signed in as aiko' }).waitFor();
+  await page.getByRole('button', { name: `Signed in as ${user}` }).waitFor();
 }
 
 /** Says what was found, and ends with that. */

@@ -40,9 +40,16 @@ type Session struct {
 	Method  string      `json:"method" doc:"How the caller was recognised: password, token, or oidc and the provider's name"`
 	Grants  []RoleGrant `json:"grants"`
 	Verbs   []string    `json:"verbs" doc:"What the caller may do somewhere"`
+	Rights  []Right     `json:"rights" doc:"What the caller may do where"`
 	Expires *time.Time  `json:"expires,omitempty" doc:"A session's end moves with its use"`
 
 	FourEyes bool `json:"fourEyes" doc:"Another person has to approve what is dangerous: such requests are answered 202 with a problem of kind approval-wanted"`
+}
+
+// Right is what a role allows in a scope.
+type Right struct {
+	Scope string   `json:"scope" example:"group:shop"`
+	Verbs []string `json:"verbs"`
 }
 
 // User is a person with a password.

@@ -22,13 +22,30 @@ export function useSession() {
   });
 }
 
+/** What a deed is about: a group with its sites, sites alone, or, when it is empty, the controller. Sites of a group that are not known yet are left out. */
+export interface Subject {
+  group?: string;
+  sites?: string[];
+}
+
+/** Verbs about the controller, unless a subject says otherwise. */
+const central: Verb[] = ['configure', 'manage-access', 'audit'];
+
 /**
- * Whether the user may do something somewhere. Pages disable what they may not, and say so; what depends on the site or the
- * group, the API refuses with a reason.
+ * Whether the user may do something: on a subject, as internal/access decides it, or else somewhere. Pages disable what
+ * they may not, and say so.
  */
-export function useMay(): (verb: Verb) => boolean {
+export function useMay(): (verb: Verb, on?: Subject) => boolean {
   const { data } = useSession();
-  return (verb) => !!data?.verbs.includes(verb);
+  return (verb, on = central.includes(verb) ? {} : undefined) => {
+    const scopes = data?.rights.filter((r) => r.verbs.includes(verb)).map((r) => r.scope) ?? [];
+    if (verb === 'self' || !on || scopes.includes('*')) return scopes.length > 0;
+    if (on.group && scopes.includes(`group:${on.group}`)) return true;
+    if (on.group && !on.sites) return scopes.some((s) => s.startsWith('site:'));
+    const sites = on.sites ?? [];
+    const covered = sites.filter((s) => scopes.includes(`site:${s}`)).length;
+    return covered > 0 && (verb === 'read' || covered === sites.length);
+  };
 }
 
 /** What one may do, as internal/access names it. */

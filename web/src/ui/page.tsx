@@ -3,15 +3,29 @@ import { type ReactNode, useEffect } from 'react';
 import { Problem } from '../api/client';
 import { Link } from '../app/router';
 import { useMessages } from '../i18n/i18n';
+import { AboutGroup, AboutSites } from './may';
 import { ProblemNote } from './problem';
 import { words } from './words';
 
-/** A page: its title, which the browser's tab has too, the way to it, what can be done with it, and its content. */
-export function Page({ title, way = [], actions, badges, children }: { title: string; way?: { to: string; label: string }[]; actions?: ReactNode; badges?: ReactNode; children: ReactNode }) {
+interface PageParts {
+  /** The browser's tab has it, too. */
+  title: string;
+  way?: { to: string; label: string }[];
+  /** What can be done with it. */
+  actions?: ReactNode;
+  badges?: ReactNode;
+  /** What its deeds are about: a group, or sites. */
+  group?: string;
+  sites?: string[];
+  children: ReactNode;
+}
+
+/** A page. */
+export function Page({ title, way = [], actions, badges, group, sites, children }: PageParts) {
   useEffect(() => {
     document.title = `${title} · Understudy`;
   }, [title]);
-  return (
+  const page = (
     <Stack gap="md">
       <Stack gap={6}>
         {way.length > 0 && (
@@ -37,6 +51,8 @@ export function Page({ title, way = [], actions, badges, children }: { title: st
       {children}
     </Stack>
   );
+  if (group) return <AboutGroup name={group}>{page}</AboutGroup>;
+  return sites ? <AboutSites names={sites}>{page}</AboutSites> : page;
 }
 
 interface Asked<T> {

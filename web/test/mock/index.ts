@@ -13,10 +13,12 @@ export interface Asked {
 
 type Answers = { [P in PathOf<'get'>]?: (asked: Asked) => AnswerOf<P, 'get'> };
 
+const verbs = ['read', 'replicate', 'protect', 'unprotect', 'test-failover', 'failover', 'approve', 'power', 'extend', 'copy', 'export', 'configure', 'manage-access', 'audit', 'self'];
+
 const get: Answers = {
   '/v1/session': () => ({
     user: 'aiko', method: 'password', fourEyes: true, grants: [{ role: 'admin', scope: '*' }],
-    verbs: ['read', 'replicate', 'protect', 'unprotect', 'test-failover', 'failover', 'approve', 'power', 'extend', 'copy', 'export', 'configure', 'manage-access', 'audit', 'self'],
+    verbs, rights: [{ scope: '*', verbs }],
   }),
   '/v1/login-methods': () => ({ bootstrap: false, password: true, oidc: [] }),
   '/v1/overview': overview,

@@ -64,7 +64,7 @@ export default function Extensions() {
                 {
                   n: true,
                   cell: (r) => (
-                    <Deed verb="extend" size="xs" variant="default" onClick={() => restore(r.group)}>
+                    <Deed verb="extend" on={{ group: r.group }} size="xs" variant="default" onClick={() => restore(r.group)}>
                       {w.restore}
                     </Deed>
                   ),

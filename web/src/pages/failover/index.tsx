@@ -43,6 +43,7 @@ export default function FailoverPage({ params }: PageProps) {
   const cmd = command(group, choice);
   return (
     <Page
+      group={group}
       title={p?.direction === 'failback' ? w.back(group) : w.title(group)}
       way={[
         { to: '/groups', label: w.groups },

@@ -1,6 +1,7 @@
 import { Group, Stack, Text } from '@mantine/core';
 import type { Schemas } from '../../api/client';
 import { useGet } from '../../api/query';
+import { useMay } from '../../api/session';
 import { hasPage, links } from '../../app/links';
 import { Link } from '../../app/router';
 import { useMessages } from '../../i18n/i18n';
@@ -15,7 +16,9 @@ type Protection = Schemas['Group'];
 export function Machines({ g }: { g: Protection }) {
   const w = useMessages(words);
   const f = useFormat();
-  const seen = useGet('/v1/sites/{name}/machines', { path: { name: g.site } });
+  // A right to a group is none to its site.
+  const may = useMay();
+  const seen = useGet('/v1/sites/{name}/machines', { path: { name: g.site } }, { enabled: may('read', { sites: [g.site] }) });
   return (
     <Section title={w.machines} flush>
       <Scroll label={w.machines}>

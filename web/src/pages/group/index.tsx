@@ -29,6 +29,7 @@ export default function GroupPage({ params }: PageProps) {
   return (
     <Page
       title={name}
+      group={name}
       way={[{ to: '/groups', label: w.groups }]}
       badges={
         status.data && (

@@ -34,6 +34,7 @@ export default function MachinePage({ params }: PageProps) {
   return (
     <Page
       title={name}
+      sites={[site]}
       way={[{ to: '/machines', label: w.machines }, { to: `/machines?site=${encodeURIComponent(site)}`, label: site }]}
       badges={row && <PowerFact value={row.power} title={row.problem} />}
       actions={row && <Actions row={row} machine={machine} />}

@@ -193,7 +193,7 @@ const Row = memo(function Row({ m, at, index, top, narrow, protect }: RowProps) 
       {m.group}
     </Link>
   ) : (
-    <Deed verb="protect" size="compact-xs" variant="default" leftSection={<IconShieldOff size={13} />} onClick={() => protect(m)} style={above}>
+    <Deed verb="protect" on={{ sites: [m.site] }} size="compact-xs" variant="default" leftSection={<IconShieldOff size={13} />} onClick={() => protect(m)} style={above}>
       {w.protect}
     </Deed>
   );

@@ -33,6 +33,7 @@ function Known({ name }: { name: string }) {
   return (
     <Page
       title={name}
+      group={p?.group}
       way={[{ to: '/plans', label: w.plans }]}
       badges={p && <Verified plan={p} />}
       actions={

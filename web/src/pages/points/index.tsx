@@ -49,7 +49,7 @@ export default function Points({ params }: PageProps) {
   const choose = (p: Point) => change({ point: p.id });
   const now = Math.floor(useNow() / 5000) * 5000;
   return (
-    <Page title={w.title} way={[{ to: '/groups', label: w.groups }, { to: links.group(name), label: name }]} badges={asked.data && <Text className="dim">{w.count(f.number(shown.length))}</Text>}>
+    <Page title={w.title} group={name} way={[{ to: '/groups', label: w.groups }, { to: links.group(name), label: name }]} badges={asked.data && <Text className="dim">{w.count(f.number(shown.length))}</Text>}>
       <Loaded from={asked}>
         {(all) =>
           all.length === 0 ? (

@@ -32,6 +32,7 @@ export default function RunPage({ params }: PageProps) {
   const cancel = useAct('post', '/v1/runs/{name}/cancel', { onDone: () => setCancelling(false) });
   return (
     <Page
+      group={r?.group}
       title={r ? w.of(kind(r.kind), r.group || r.about || r.id) : name}
       way={[{ to: '/runs', label: w.runs }]}
       badges={r && <RunFact state={r.state as RunState} />}
@@ -44,7 +45,7 @@ export default function RunPage({ params }: PageProps) {
               </Button>
             )}
             {!over(r.state) && (
-              <Deed verb={r.kind === 'drill' || r.kind === 'test-failover' ? 'test-failover' : 'failover'} variant="default" color="red" onClick={() => setCancelling(true)}>
+              <Deed verb={r.kind === 'drill' || r.kind === 'test-failover' ? 'test-failover' : r.kind === 'clone' || r.kind === 'move' ? 'copy' : 'failover'} variant="default" color="red" onClick={() => setCancelling(true)}>
                 {w.cancel}
               </Deed>
             )}

@@ -42,7 +42,7 @@ export function Approvals() {
                       <TextInput label={w.note} value={note} onChange={(e) => setNote(e.currentTarget.value)} />
                       <Group>
                         {!a.mine && (
-                          <Deed verb="approve" loading={approve.isPending} onClick={() => approve.mutate(decide)}>
+                          <Deed verb="approve" on={{ group: a.group, sites: a.sites }} loading={approve.isPending} onClick={() => approve.mutate(decide)}>
                             {w.approve}
                           </Deed>
                         )}

@@ -29,6 +29,7 @@ export default function SitePage({ params }: PageProps) {
   return (
     <Page
       title={name}
+      sites={[name]}
       way={[{ to: '/sites', label: w.title }]}
       actions={
         <Deed verb="read" loading={examining && found.isFetching} onClick={() => (examining ? void found.refetch() : examine(true))}>

@@ -64,7 +64,7 @@ export default function Sites() {
                   {
                     n: true,
                     cell: (s) => (
-                      <Deed verb="configure" size="xs" variant="default" onClick={() => remove(s.name)}>
+                      <Deed verb="configure" on={{ sites: [s.name] }} size="xs" variant="default" onClick={() => remove(s.name)}>
                         {w.remove}
                       </Deed>
                     ),
