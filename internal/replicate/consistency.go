@@ -55,7 +55,8 @@ func (s *Scheduler) freezeDue(ctx context.Context, j *job, work Work) bool {
 		every = min(every, freezeAgain)
 	}
 	age := s.cfg.Now().Sub(f.last)
-	return age >= every || age < 0 // the clock went back
+	// The cycle nearest to the time: the next one may come a whole objective later. A negative age: the clock went back.
+	return age >= every-min(work.RPO, every)/2 || age < 0
 }
 
 // froze takes note of a cycle that was asked to be consistent.

@@ -5,6 +5,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"understudy/internal/site/fake"
 	"understudy/internal/vault/blob/faulty"
 	"understudy/internal/vault/blob/mem"
 	"understudy/internal/vault/cost"
@@ -31,9 +32,9 @@ func TestRequests(t *testing.T) {
 			w.Add("shop", false)
 			time.Sleep(10 * time.Minute)
 			st.Plan()
-			const cycles = 720
+			before := w.site.Calls(fake.OpCapture)
 			want := cost.PerCycle
-			for range cycles {
+			for range 720 {
 				if changing {
 					w.write(diskDB, 0, 4096)
 				}
@@ -42,6 +43,7 @@ func TestRequests(t *testing.T) {
 			if changing {
 				want = cost.Requests{Put: want.Put + cost.PerPoint.Put, List: want.List + cost.PerPoint.List, Get: want.Get + cost.PerPoint.Get}
 			}
+			cycles := float64(w.site.Calls(fake.OpCapture) - before)
 			got := map[string]int{}
 			for _, c := range st.Log() {
 				switch c.Op {

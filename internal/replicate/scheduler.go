@@ -374,7 +374,7 @@ func (s *Scheduler) settle(j *job, began time.Time, rpo time.Duration, res Resul
 	if err == nil {
 		st.Failures, st.LastError, st.LastKind, st.LastHint = 0, "", "", ""
 		st.Last = res
-		st.NextDue = began.Add(rpo)
+		st.NextDue = began.Add(interval(rpo, res.Took))
 		s.setState(j, StateWaiting)
 		return
 	}
@@ -392,6 +392,12 @@ func (s *Scheduler) settle(j *job, began time.Time, rpo time.Duration, res Resul
 	}
 	s.cfg.Logger.Warn("cycle failed", "group", j.name, "failures", st.Failures, "err", err)
 	s.setState(j, state)
+}
+
+// interval is how long after the beginning of a cycle, which took so long, the next one begins: early enough for its point to be
+// there when the one before reaches the age of the objective, with something to spare for a cycle that takes longer.
+func interval(rpo, took time.Duration) time.Duration {
+	return max(rpo/2, rpo-2*took-min(rpo/10, time.Second))
 }
 
 // retryAfter is one second, doubled with each failure up to five minutes, give or take a quarter.

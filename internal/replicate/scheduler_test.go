@@ -64,7 +64,7 @@ func TestSchedulerMeetsTheObjective(t *testing.T) {
 				t.Fatalf("the newest point is %v old", lag)
 			}
 		}
-		if n := w.site.Calls(fake.OpCapture); n < 20 || n > 22 {
+		if n := w.site.Calls(fake.OpCapture); n < 20 || n > 24 {
 			t.Errorf("%d cycles in 100 s with an objective of 5 s", n)
 		}
 	})
@@ -239,4 +239,16 @@ func TestSchedulerPlansManyGroups(t *testing.T) {
 		cancel()
 		<-done
 	})
+}
+
+func TestInterval(t *testing.T) {
+	for _, c := range []struct{ rpo, took, want time.Duration }{
+		{5 * time.Second, 100 * time.Millisecond, 4300 * time.Millisecond},
+		{5 * time.Second, time.Minute, 2500 * time.Millisecond},
+		{15 * time.Minute, 10 * time.Second, 14*time.Minute + 39*time.Second},
+	} {
+		if got := interval(c.rpo, c.took); got != c.want {
+			t.Errorf("objective %v, cycle %v: next after %v, want %v", c.rpo, c.took, got, c.want)
+		}
+	}
 }
