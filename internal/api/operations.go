@@ -163,7 +163,11 @@ func (s *server) groups(a huma.API) {
 			if err != nil {
 				return nil, fail(err)
 			}
-			return &body[wire.Status]{fromStatus(list[0])}, nil
+			v := fromStatus(list[0])
+			for _, o := range list[0].Protection.Allowed() {
+				v.Allowed = append(v.Allowed, string(o))
+			}
+			return &body[wire.Status]{v}, nil
 		})
 	type sync struct {
 		Named

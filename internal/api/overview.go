@@ -77,7 +77,7 @@ func fromOverview(o controller.Overview) wire.Overview {
 			Off: o.Replication[dr.ReplicationOff], Unknown: o.Replication[dr.ReplicationUnknown]},
 		Recoverability: wire.RecoverabilityCounts{Proven: o.Recoverability[dr.Proven], ProvenStale: o.Recoverability[dr.ProvenStale],
 			NeverProven: o.Recoverability[dr.NeverProven], NotRecoverable: o.Recoverability[dr.NotRecoverable]},
-		WorstLag: []wire.GroupLag{}, Active: []wire.Run{}, Waiting: []wire.Run{}, DrillsOverdue: []wire.OverdueDrill{}, SplitBrains: []wire.SplitBrain{},
+		WorstLag: []wire.GroupLag{}, Critical: convert(o.Critical, fromCritical), Active: []wire.Run{}, Waiting: []wire.Run{}, DrillsOverdue: []wire.OverdueDrill{}, SplitBrains: []wire.SplitBrain{},
 		Vaults: []wire.VaultFill{}, Links: convert(o.Links, fromLink), Monitors: convert(o.Monitors, fromMonitor),
 	}
 	for _, s := range o.Worst {
@@ -105,6 +105,14 @@ func fromOverview(o controller.Overview) wire.Overview {
 			fill.Bytes, fill.FreeBytes = &v.Usage.Bytes, fromUsage(v.Vault.Name, v.Usage, o.At).FreeBytes
 		}
 		w.Vaults = append(w.Vaults, fill)
+	}
+	return w
+}
+
+func fromCritical(s controller.Status) wire.CriticalGroup {
+	w := wire.CriticalGroup{Group: s.Group.Name, Reason: s.HealthReason, Hint: s.Hint, Replicating: string(s.Replicating)}
+	if s.Recoverable {
+		w.LoseSeconds = secondsOf(s.Lose)
 	}
 	return w
 }

@@ -23,6 +23,7 @@ type Overview struct {
 	Recoverability map[dr.Recoverability]int
 	RPOMissed      int
 	Worst          []Status // by what would be lost, the most first
+	Critical       []Status // without those of SplitBrains, at most worstMost, the ones that would lose most first
 	SplitBrains    []Status
 	Overdue        []Status // drills that are
 	Active         []store.Run
@@ -59,16 +60,15 @@ func (c *Controller) Overview(ctx context.Context, sees func(group, siteName str
 		}
 		if len(s.SplitBrain) > 0 || s.Protection.SplitBrain {
 			o.SplitBrains = append(o.SplitBrains, s)
+		} else if s.Health == dr.HealthCritical {
+			o.Critical = append(o.Critical, s)
 		}
 		if s.Drill != nil && s.Drill.Overdue > 0 {
 			o.Overdue = append(o.Overdue, s)
 		}
 	}
 	o.Worst = slices.DeleteFunc(slices.Clone(list), func(s Status) bool { return !s.Recoverable })
-	slices.SortFunc(o.Worst, func(a, b Status) int {
-		return cmp.Or(cmp.Compare(b.Lose, a.Lose), cmp.Compare(a.Group.Name, b.Group.Name))
-	})
-	o.Worst = o.Worst[:min(len(o.Worst), worstMost)]
+	o.Worst, o.Critical = worst(o.Worst), worst(o.Critical)
 	runs, err := c.recovery.Runs(ctx, store.RunFilter{Active: true, Limit: 1000})
 	if err != nil {
 		return o, err
@@ -87,6 +87,14 @@ func (c *Controller) Overview(ctx context.Context, sees func(group, siteName str
 	monitors, err := c.store.Monitors(ctx)
 	o.Monitors = slices.DeleteFunc(monitors, func(m store.Monitor) bool { return !alarms(m) || !sees("", m.Site) })
 	return o, err
+}
+
+// worst are those of a list that would lose most, the most first.
+func worst(list []Status) []Status {
+	slices.SortFunc(list, func(a, b Status) int {
+		return cmp.Or(cmp.Compare(b.Lose, a.Lose), cmp.Compare(a.Group.Name, b.Group.Name))
+	})
+	return list[:min(len(list), worstMost)]
 }
 
 // alarms reports whether a monitor tells of something that wants a person.

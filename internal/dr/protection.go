@@ -312,6 +312,26 @@ func (p Protection) Next(op Operation) (Protection, error) {
 	return p, err
 }
 
+// Allowed is what a person may ask of the group now, in the order of the tables, each operation once.
+func (p Protection) Allowed() []Operation {
+	var ops []Operation
+	consider := func(op Operation) {
+		if op.Command() == "" || slices.Contains(ops, op) {
+			return
+		}
+		if _, err := p.Next(op); err == nil {
+			ops = append(ops, op)
+		}
+	}
+	for _, t := range Transitions() {
+		consider(t.Op)
+	}
+	for _, t := range TestTransitions() {
+		consider(t.Op)
+	}
+	return ops
+}
+
 func allowed(table []Transition, state State) []Operation {
 	var ops []Operation
 	for _, t := range table {

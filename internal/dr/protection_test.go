@@ -240,3 +240,23 @@ func TestProtection(t *testing.T) {
 		})
 	}
 }
+
+func TestProtectionAllowed(t *testing.T) {
+	for _, c := range []struct {
+		p    Protection
+		want []Operation
+	}{
+		{Protection{State: StateProtected}, []Operation{OpDisable, OpPause, OpPlannedFailover, OpFailover, OpTestFailover}},
+		{Protection{State: StateProtected, Test: TestRunning}, []Operation{OpPause, OpFailover, OpCleanup}},
+		{Protection{State: StateFailedOver}, []Operation{OpChangePoint, OpCommit}},
+		{Protection{State: StateCommitted}, []Operation{OpDisable, OpFailover, OpReprotect}},
+		{Protection{State: StateCommitted, SplitBrain: true}, []Operation{OpKeepOwner, OpKeepFormer}},
+	} {
+		got := c.p.Allowed()
+		slices.Sort(got)
+		want := slices.Sorted(slices.Values(c.want))
+		if !slices.Equal(got, want) {
+			t.Errorf("%+v: %v, want %v", c.p, got, want)
+		}
+	}
+}

@@ -42,6 +42,7 @@ type Overview struct {
 	Replication    ReplicationCounts    `json:"replication"`
 	Recoverability RecoverabilityCounts `json:"recoverability"`
 	WorstLag       []GroupLag           `json:"worstLag" doc:"Ten groups of which the most would be lost now, the worst first"`
+	Critical       []CriticalGroup      `json:"critical" doc:"At most ten groups that are critical and not in splitBrains, those that would lose most first"`
 	Active         []Run                `json:"activeRuns" doc:"Runs that have not ended and wait for nobody"`
 	Waiting        []Run                `json:"waitingRuns" doc:"Runs that wait for a person; the message is what they ask"`
 	DrillsOverdue  []OverdueDrill       `json:"drillsOverdue"`
@@ -78,6 +79,15 @@ type RecoverabilityCounts struct {
 	ProvenStale    int `json:"provenStale"`
 	NeverProven    int `json:"neverProven"`
 	NotRecoverable int `json:"notRecoverable"`
+}
+
+// A CriticalGroup is a group that wants a person now.
+type CriticalGroup struct {
+	Group       string   `json:"group"`
+	Reason      string   `json:"reason" doc:"Why it is critical"`
+	Hint        string   `json:"hint,omitempty"`
+	Replicating string   `json:"replicating"`
+	LoseSeconds *float64 `json:"loseSeconds,omitempty" doc:"What a failover would lose now; absent when there is nothing to fail over to"`
 }
 
 // GroupLag is what would be lost of a group now.

@@ -144,6 +144,7 @@ type Status struct {
 	Waiting     string     `json:"waiting,omitempty" doc:"The run of the group that waits for a person"`
 	WaitingFor  string     `json:"waitingFor,omitempty" doc:"What it asks"`
 	SplitBrain  []string   `json:"splitBrain,omitempty" doc:"Machines seen running where they must not"`
+	Allowed     []string   `json:"allowed,omitempty" doc:"What may be asked of the group now, such as failover, commit or reprotect; of one group only, not in lists"`
 }
 
 // Spool is what was captured and is not in the vault.

@@ -27,6 +27,11 @@ export const runKinds = ['test-failover', 'planned-failover', 'failover', 'commi
 export type RunState = 'pending' | 'running' | 'waiting' | 'succeeded' | 'failed' | 'cancelled';
 const tones: Record<RunState, Tone> = { pending: 'idle', running: 'busy', waiting: 'warn', succeeded: 'good', failed: 'bad', cancelled: 'idle' };
 
+/** What a run or a step says, without the commands by which a terminal answers it: here there are buttons. */
+export function said(message = ''): string {
+  return message.split('; to answer: ')[0] ?? '';
+}
+
 /** Whether a run or a step has ended. */
 export function over(state: string): boolean {
   return state === 'succeeded' || state === 'failed' || state === 'cancelled';

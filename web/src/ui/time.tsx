@@ -7,25 +7,28 @@ let now = Date.now();
 const listeners = new Set<() => void>();
 let timer: ReturnType<typeof setInterval> | undefined;
 
+function subscribe(l: () => void): () => void {
+  listeners.add(l);
+  if (!timer) {
+    now = Date.now(); // it stood still while nobody looked
+    timer = setInterval(() => {
+      now = Date.now();
+      for (const each of listeners) each();
+    }, 1000);
+  }
+  return () => {
+    listeners.delete(l);
+    if (listeners.size > 0) return;
+    clearInterval(timer);
+    timer = undefined;
+  };
+}
+
+const snapshot = () => now;
+
 /** The time, a new one every second, in milliseconds. */
 export function useNow(): number {
-  return useSyncExternalStore(
-    (l) => {
-      listeners.add(l);
-      timer ??= setInterval(() => {
-        now = Date.now();
-        for (const each of listeners) each();
-      }, 1000);
-      return () => {
-        listeners.delete(l);
-        if (listeners.size === 0) {
-          clearInterval(timer);
-          timer = undefined;
-        }
-      };
-    },
-    () => now,
-  );
+  return useSyncExternalStore(subscribe, snapshot);
 }
 
 /** An instant in the viewer's zone, UTC on hover. `ago` says how long since; `short` leaves today's date out. */

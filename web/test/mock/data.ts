@@ -11,7 +11,7 @@ const base = (group: string, more: Partial<Status> = {}): Status => ({
   health: 'healthy', replicating: 'current', recoverability: 'proven',
   loseSeconds: 2.4, knownGood: ago(2.4), lastPoint: '1-00000042', nextDue: ago(-3),
   lastCycle: { kind: 'delta', point: '1-00000042', read: 3_400_000, changed: 1_900_000, stored: 820_000, pausedSeconds: 0.012, seconds: 0.42, consistency: 'crash' },
-  provenAt: ago(3 * 86400), provenPoint: '1-00000007', provenRTOSeconds: 14.2,
+  provenAt: ago(3 * 86400), provenPoint: '1-00000007', provenRTOSeconds: 14.2, allowed: ['pause', 'planned-failover', 'failover', 'disable', 'test-failover'],
   ...more,
 });
 
@@ -20,7 +20,7 @@ export const statuses = (): Status[] => [
     rpoMet: false, loseSeconds: 1843, failures: 7, error: 'replicate payroll to vault main: write segment 812: no space left on device',
     hint: 'understudy vault stats main; shorten the retention, or give the vault more space',
   }),
-  base('orders', { health: 'critical', healthReason: 'machines run at two sites', replicating: 'off', state: 'failed-over', site: 'west', target: 'east', liveSince: ago(740), loseSeconds: 740, rpoMet: false, splitBrain: ['east/orders-db'], run: 'r-91' }),
+  base('orders', { health: 'critical', healthReason: 'machines run at two sites', replicating: 'off', state: 'failed-over', site: 'west', target: 'east', liveSince: ago(740), loseSeconds: 740, rpoMet: false, splitBrain: ['east/orders-db'], run: 'r-91', allowed: ['keep-owner', 'keep-former'] }),
   base('crm', { health: 'warning', healthReason: 'the newest recovery point is older than the objective', replicating: 'late', recoverability: 'never-proven', rpoMet: false, loseSeconds: 47, provenAt: undefined, provenRTOSeconds: undefined, provenPoint: undefined }),
   base('shop'),
   base('mail', { health: 'warning', healthReason: 'a run waits for a person', replicating: 'off', waiting: 'r-104', waitingFor: 'Has the DNS of mail.example.com been moved?', state: 'planned-failover' }),
@@ -49,6 +49,7 @@ export const overview = (): Schemas['Overview'] => ({
   recoverability: { notRecoverable: 1, neverProven: 1, provenStale: 1, proven: 5 },
   worstLag: statuses().filter((s) => s.loseSeconds !== undefined).sort((a, b) => (b.loseSeconds ?? 0) - (a.loseSeconds ?? 0))
     .map((s) => ({ group: s.group, loseSeconds: s.loseSeconds ?? 0, rpoSeconds: s.rpoSeconds, health: s.health })),
+  critical: statuses().filter((s) => s.health === 'critical' && s.group !== 'orders').map((s) => ({ group: s.group, reason: s.healthReason ?? '', replicating: s.replicating, loseSeconds: s.loseSeconds })),
   activeRuns: runs().filter((r) => r.state === 'running'), waitingRuns: runs().filter((r) => r.state === 'waiting'),
   drillsOverdue: [{ group: 'archive', overdueSeconds: 120 * 86400, limitSeconds: 90 * 86400, provenAt: ago(120 * 86400) }],
   splitBrains: [{ group: 'orders', machines: ['east/orders-db'] }],

@@ -17,6 +17,8 @@ import { Points } from './points';
 import { Review } from './review';
 
 export type Kind = Schemas['Failover']['kind'];
+/** In the address, where it was chosen to go by no plan; the name of none. */
+const noPlan = '-';
 const kinds: Kind[] = ['test', 'planned', 'unplanned'];
 
 export default function FailoverPage({ params }: PageProps) {
@@ -27,7 +29,9 @@ export default function FailoverPage({ params }: PageProps) {
   const plans = useGet('/v1/plans', { query: { group } });
   const kind = kinds.find((k) => k === search.get('kind'));
   const point = search.get('point') ?? 'latest';
-  const plan = search.get('plan') ?? undefined;
+  // By the group's recovery plan, unless it was said otherwise.
+  const named = search.get('plan') ?? plans.data?.[0]?.name;
+  const plan = named === noPlan ? undefined : named;
   // What was already chosen need not be asked again.
   const [step, go] = useState(kind ? (kind === 'planned' ? 2 : 1) : 0);
   const [typed, type] = useState('');
@@ -35,7 +39,7 @@ export default function FailoverPage({ params }: PageProps) {
   const preview = useQuery<Schemas['Preview'], Problem>({
     queryKey: ['/v1/groups/{name}/failover/preview', { path: { name: group }, ...choice }],
     queryFn: async ({ signal }) => (await ask('post', '/v1/groups/{name}/failover/preview', { path: { name: group }, body: choice }, { signal })).data,
-    enabled: step >= 2 && !!kind,
+    enabled: step >= 2 && !!kind && !plans.isPending,
     placeholderData: undefined,
   });
   const begin = useAct('post', '/v1/groups/{name}/failover', { onDone: (run) => navigate(`/runs/${run.id}`) });
@@ -87,7 +91,7 @@ export default function FailoverPage({ params }: PageProps) {
                 <Stack>
                   {kind === 'planned' ? <Text>{w.plannedPoint}</Text> : <Points group={group} value={point} onChange={(v) => change({ point: v })} />}
                   {(plans.data?.length ?? 0) > 0 && (
-                    <Select label={w.plan} data={[{ value: '', label: w.noPlan }, ...(plans.data ?? []).map((one) => one.name)]} value={plan ?? ''} onChange={(v) => change({ plan: v || undefined })} allowDeselect={false} maw={360} />
+                    <Select label={w.plan} data={[...(plans.data ?? []).map((one) => one.name), { value: noPlan, label: w.noPlan }]} value={plan ?? noPlan} onChange={(v) => change({ plan: v ?? undefined })} allowDeselect={false} maw={360} />
                   )}
                 </Stack>
               </Section>

@@ -13,17 +13,26 @@ const spans = { '1h': 3600, '24h': 86400, '7d': 7 * 86400, '30d': 30 * 86400 } a
 type Span = keyof typeof spans;
 const buckets = 300;
 
+function spanOf(text: string | null): Span | undefined {
+  return text !== null && text in spans ? (text as Span) : undefined;
+}
+
 export function History({ name, rpo }: { name: string; rpo: number }) {
   const w = useMessages(words);
   const f = useFormat();
   const [search, change] = useSearch();
-  const span: Span = (search.get('span') as Span) in spans ? (search.get('span') as Span) : '24h';
+  const chosen = spanOf(search.get('span'));
+  const [young, setYoung] = useState(false);
+  const span: Span = chosen ?? (young ? '1h' : '24h');
   const [zoom, setZoom] = useState<[number, number]>();
   const from = zoom ? new Date(zoom[0] * 1000).toISOString() : undefined;
   const to = zoom ? new Date(zoom[1] * 1000).toISOString() : undefined;
   // Without a zoom the span ends now; its beginning is kept to the minute, so that asking again asks the same.
   const begin = from ?? new Date(Math.floor(Date.now() / 60_000) * 60_000 - spans[span] * 1000).toISOString();
   const asked = useGet('/v1/groups/{name}/history', { path: { name }, query: { from: begin, to, points: buckets } });
+  // A group that was protected within the hour would be a dot at the end of a day.
+  const first = asked.data?.samples[0];
+  if (first && asked.data && !chosen && !zoom && span === '24h' && Date.parse(asked.data.to) - Date.parse(first.time) < 3600_000) setYoung(true);
   const data = useMemo(() => {
     const h = asked.data;
     if (!h) return undefined;
@@ -60,7 +69,7 @@ export function History({ name, rpo }: { name: string; rpo: number }) {
         value={span}
         onChange={(s) => {
           setZoom(undefined);
-          change({ span: s === '24h' ? undefined : s });
+          change({ span: s });
         }}
         data={[{ value: '1h', label: w.hour }, { value: '24h', label: w.day }, { value: '7d', label: w.week }, { value: '30d', label: w.month }]}
       />

@@ -18,6 +18,7 @@ import { Time } from '../../ui/time';
 import { Events, Extensions, Machines, Settings } from './details';
 import { Drill } from './drill';
 import { History } from './history';
+import { Next, waits } from '../run/next';
 import { group as words } from './messages';
 
 export default function GroupPage({ params }: PageProps) {
@@ -46,6 +47,7 @@ export default function GroupPage({ params }: PageProps) {
         {(s) => (
           <Stack gap="md">
             <Notes s={s} />
+            {waits(s) && <Next status={s} />}
             <Answer s={s} at={status.dataUpdatedAt} />
             <History name={name} rpo={s.rpoSeconds} />
             <Loaded from={protection}>
@@ -84,31 +86,37 @@ function Actions({ s }: { s: Schemas['Status'] }) {
     },
   });
   const g = quote(s.group);
-  const paused = s.replicating === 'paused';
-  const wizard = links.failover(s.group, 'unplanned');
+  const may = (op: string) => !!s.allowed?.includes(op);
   return (
     <>
       <Button variant="default" size="sm" component="a" href={links.points(s.group)} onClick={follow(links.points(s.group))} leftSection={<IconHistory size={16} />}>
         {w.points}
       </Button>
-      <Deed verb="replicate" variant="default" size="sm" leftSection={<IconCameraPlus size={16} />} loading={sync.isPending} onClick={() => sync.mutate(input)}>
-        {w.sync}
-      </Deed>
-      {paused ? (
-        <Deed verb="replicate" variant="default" size="sm" leftSection={<IconPlayerPlay size={16} />} loading={resume.isPending} onClick={() => resume.mutate(input)}>
-          {w.resume}
+      {(may('pause') || may('resume')) && (
+        <Deed verb="replicate" variant="default" size="sm" leftSection={<IconCameraPlus size={16} />} loading={sync.isPending} onClick={() => sync.mutate(input)}>
+          {w.sync}
         </Deed>
-      ) : (
+      )}
+      {may('pause') && (
         <Deed verb="replicate" variant="default" size="sm" leftSection={<IconPlayerPause size={16} />} onClick={() => setAsks('pause')}>
           {w.pause}
         </Deed>
       )}
-      <Deed verb="test-failover" variant={wizard ? 'default' : 'filled'} size="sm" leftSection={<IconTestPipe size={16} />} onClick={() => setAsks('test')}>
-        {w.test}
-      </Deed>
-      <Drill group={s.group} />
-      {wizard && (
-        <Deed verb="failover" size="sm" onClick={() => navigate(wizard)}>
+      {may('resume') && (
+        <Deed verb="replicate" variant="default" size="sm" leftSection={<IconPlayerPlay size={16} />} loading={resume.isPending} onClick={() => resume.mutate(input)}>
+          {w.resume}
+        </Deed>
+      )}
+      {may('test-failover') && (
+        <>
+          <Deed verb="test-failover" variant="default" size="sm" leftSection={<IconTestPipe size={16} />} onClick={() => setAsks('test')}>
+            {w.test}
+          </Deed>
+          <Drill group={s.group} />
+        </>
+      )}
+      {(may('failover') || may('planned-failover')) && (
+        <Deed verb="failover" size="sm" variant={waits(s) ? 'default' : 'filled'} onClick={() => navigate(`/failover/${s.group}`)}>
           {w.unplanned}
         </Deed>
       )}
@@ -146,10 +154,7 @@ function Notes({ s }: { s: Schemas['Status'] }) {
           <Text fw={600} className="bad">
             {w.split}: {s.splitBrain.join(', ')}
           </Text>
-          <Text size="sm" mb="xs">
-            {w.splitHint}
-          </Text>
-          <Cli cmd={`understudy split-brain resolve ${quote(s.group)} --keep ${quote(s.site)}`} label={false} />
+          <Text size="sm">{w.splitHint}</Text>
         </div>
       ) : null}
       {s.waiting && (

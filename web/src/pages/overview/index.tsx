@@ -12,7 +12,7 @@ import { Empty } from '../../ui/empty';
 import { factWords, healthTone, recoverabilityTone, replicationTone } from '../../ui/facts';
 import { useFormat } from '../../ui/format';
 import { Loaded, Page, Section } from '../../ui/page';
-import { RunFact, type RunState, RunTitle } from '../../ui/run';
+import { RunFact, type RunState, RunTitle, said } from '../../ui/run';
 import { Time } from '../../ui/time';
 import { overview } from './messages';
 
@@ -171,7 +171,9 @@ function Needs({ o }: { o: View }) {
   const { reachable } = useConnection();
   const open = useAnswer('/v1/machines', { query: { protected: 'no', limit: 1 } }).data;
   const unprotected = open?.total ?? open?.data.length ?? 0;
-  const none = o.waitingRuns.length + o.splitBrains.length + o.drillsOverdue.length + o.monitorsInAlarm.length + unprotected === 0;
+  const busy = new Set([...o.activeRuns, ...o.waitingRuns].map((r) => r.group));
+  const more = o.health.critical - o.splitBrains.length - o.critical.length;
+  const none = o.critical.length + o.waitingRuns.length + o.splitBrains.length + o.drillsOverdue.length + o.monitorsInAlarm.length + unprotected === 0;
   return (
     <Section title={w.needs}>
       <Stack gap="sm">
@@ -185,9 +187,28 @@ function Needs({ o }: { o: View }) {
             {w.splitText(s.machines.join(', '))}
           </Line>
         ))}
+        {o.critical.map((c) => (
+          <Line key={c.group} icon={<IconCircleXFilled size={20} />} tone={reachable ? 'bad' : 'idle'} to={links.group(c.group)} title={`${c.group}: ${w.critical}`}>
+            {c.reason}
+            {c.hint && ` · ${c.hint}`}
+            {c.replicating === 'failing' && !busy.has(c.group) && c.loseSeconds !== undefined && (
+              <>
+                {' · '}
+                <Link to={`/failover/${c.group}?kind=unplanned`} underline="always">
+                  {w.failOver(f.duration(Math.floor(c.loseSeconds)))}
+                </Link>
+              </>
+            )}
+          </Line>
+        ))}
+        {o.critical.length > 0 && more > 0 && (
+          <Link to="/groups?health=critical" fz="sm">
+            {w.moreCritical(more)}
+          </Link>
+        )}
         {o.waitingRuns.map((r) => (
           <Line key={r.id} icon={<IconHandStop size={20} />} tone="warn" to={links.run(r.id)} title={`${r.group || r.about}: ${w.waiting}`}>
-            {r.message} · <Time at={r.started ?? r.requested} ago />
+            {said(r.message)} · <Time at={r.started ?? r.requested} ago />
           </Line>
         ))}
         {o.drillsOverdue.map((d) => (

@@ -1,5 +1,5 @@
 // What a drill kept of its machines: screens and consoles.
-import { SimpleGrid, Stack, Text } from '@mantine/core';
+import { Anchor, SimpleGrid, Stack, Text } from '@mantine/core';
 import { useQuery } from '@tanstack/react-query';
 import { fetchJSON, type Problem } from '../../api/client';
 import { useMessages } from '../../i18n/i18n';
@@ -65,9 +65,9 @@ function Console({ data, label, file }: { data?: string; label: string; file: st
       <pre className="console" tabIndex={0} aria-label={label}>
         {text.slice(-4000)}
       </pre>
-      <a href={file} target="_blank" rel="noopener">
+      <Anchor href={file} target="_blank" rel="noopener" size="sm">
         {label}
-      </a>
+      </Anchor>
     </>
   );
 }

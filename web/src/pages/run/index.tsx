@@ -11,11 +11,11 @@ import { Confirm } from '../../ui/confirm';
 import { useFormat } from '../../ui/format';
 import { Deed } from '../../ui/may';
 import { Loaded, Page, Section } from '../../ui/page';
-import { over, RunFact, type RunState, useRunKind } from '../../ui/run';
+import { over, RunFact, type RunState, said, useRunKind } from '../../ui/run';
 import { Time, useNow } from '../../ui/time';
 import { Evidence } from './evidence';
 import { run as words } from './messages';
-import { Next } from './next';
+import { After } from './next';
 import { Question } from './question';
 import { Steps } from './steps';
 import { Timeline } from './timeline';
@@ -73,6 +73,7 @@ export default function RunPage({ params }: PageProps) {
 
 function Shown({ run: r }: { run: Run }) {
   const w = useMessages(words);
+  const status = useGet('/v1/groups/{name}/status', { path: { name: r.group } }, { enabled: !!r.group && over(r.state) });
   const [view, setView] = useState('list');
   const steps = r.steps ?? [];
   return (
@@ -86,7 +87,7 @@ function Shown({ run: r }: { run: Run }) {
           {r.hint && <Text size="sm">{r.hint}</Text>}
         </div>
       )}
-      <Next run={r} />
+      {status.data && over(r.state) && <After run={r} status={status.data} />}
       <SimpleGrid cols={{ base: 1, md: 2 }}>
         <Summary run={r} />
         <Outcome run={r} />
@@ -194,7 +195,7 @@ function Outcome({ run: r }: { run: Run }) {
           )}
         </Group>
       ) : (
-        <Text className="dim">{r.message || '–'}</Text>
+        <Text className="dim">{said(r.message) || '–'}</Text>
       )}
     </Section>
   );

@@ -3,7 +3,7 @@ import { Group, Progress, Stack, Text } from '@mantine/core';
 import type { Schemas } from '../../api/client';
 import { useMessages } from '../../i18n/i18n';
 import { useFormat } from '../../ui/format';
-import { over, RunFact, type RunState } from '../../ui/run';
+import { over, RunFact, type RunState, said } from '../../ui/run';
 import { useNow } from '../../ui/time';
 import { run as words } from './messages';
 
@@ -49,7 +49,7 @@ function One({ step: s }: { step: Step }) {
       </Group>
       {s.message && !over(s.state) && (
         <Text size="sm" className="dim">
-          {s.message}
+          {said(s.message)}
         </Text>
       )}
       {live && !!s.total && (
