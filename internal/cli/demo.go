@@ -54,8 +54,31 @@ ok, acknowledged, recovered, lost, rpoSeconds, rtoSeconds, bytesMoved, extension
 	}
 	c.Flags().BoolVar(&o.Keep, "keep", false, "leave everything running to play with")
 	c.Flags().StringVar(&o.Guest, "guest", os.Getenv("UNDERSTUDY_GUEST_DIR"), "folder of the guest's files, built there when missing (default: in the user's cache folder)")
-	c.AddCommand(a.demoAzureCommand())
+	c.AddCommand(a.demoConsoleCommand(), a.demoAzureCommand())
 	c.Flags().StringVar(&end, "end", "", "take down the demonstration that was kept in this folder")
+	return c
+}
+
+func (a *App) demoConsoleCommand() *cobra.Command {
+	var o demo.ConsoleOptions
+	c := &cobra.Command{
+		Use: "console", Short: "Set the stage, and leave rehearsal, disaster and failover to you in the web console", Args: cobra.NoArgs,
+		Long: `Starts the two tiny machines of the demonstration at a site, east, replicates them to a vault, and says where the web
+console is and the one-time token for it. Rehearse and fail over there as you like; type kill, and east dies in mid-write.
+Ctrl-C, or end, takes everything down.`,
+		RunE: func(c *cobra.Command, _ []string) (err error) {
+			if o.Program, err = os.Executable(); err != nil {
+				return err
+			}
+			if o.Guest, err = guestDir(o.Guest); err != nil {
+				return err
+			}
+			o.Story, o.In = a.Out, a.In
+			a.OnInterrupt("taking everything down; press Ctrl-C again to leave it as it is")
+			return demo.RunConsole(c.Context(), o)
+		},
+	}
+	c.Flags().StringVar(&o.Guest, "guest", os.Getenv("UNDERSTUDY_GUEST_DIR"), "folder of the guest's files, built there when missing (default: in the user's cache folder)")
 	return c
 }
 

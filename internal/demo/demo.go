@@ -78,17 +78,8 @@ type demo struct {
 
 // Run shows everything, cleans up, and returns what was measured. The error is ErrFailed when a check failed.
 func Run(ctx context.Context, o Options) (s Summary, err error) {
-	if err := checkTools(); err != nil {
-		return Summary{}, err
-	}
-	if !guest.Built(o.Guest) {
-		if err := guest.Build(ctx, o.Guest, o.Source, o.Story); err != nil {
-			return Summary{}, err
-		}
-	}
-	d := &demo{Options: o, began: time.Now()}
-	// Unix sockets live below this folder, and their paths must be short.
-	if d.dir, err = os.MkdirTemp("", "understudy-demo-"); err != nil {
+	d, err := begin(ctx, o)
+	if err != nil {
 		return Summary{}, err
 	}
 	err = d.play(ctx)
@@ -109,6 +100,22 @@ func Run(ctx context.Context, o Options) (s Summary, err error) {
 	return d.summary, d.conclude()
 }
 
+// begin makes a demonstration's folder, and the guest when it is not there.
+func begin(ctx context.Context, o Options) (d *demo, err error) {
+	if err := checkTools(); err != nil {
+		return nil, err
+	}
+	if !guest.Built(o.Guest) {
+		if err := guest.Build(ctx, o.Guest, o.Source, o.Story); err != nil {
+			return nil, err
+		}
+	}
+	d = &demo{Options: o, began: time.Now()}
+	// Unix sockets live below this folder, and their paths must be short.
+	d.dir, err = os.MkdirTemp("", "understudy-demo-")
+	return d, err
+}
+
 // checkTools says what to install when QEMU is missing.
 func checkTools() error {
 	for _, tool := range []string{"qemu-system-x86_64", "qemu-img"} {
@@ -122,33 +129,43 @@ func checkTools() error {
 
 // play is the story from the first curtain to the last check.
 func (d *demo) play(ctx context.Context) error {
-	if err := d.buildSites(ctx); err != nil {
-		return err
-	}
-	if err := d.startCollectors(ctx); err != nil {
-		return err
-	}
-	if err := d.startController(ctx); err != nil {
-		return err
-	}
-	if err := d.configure(ctx); err != nil {
-		return err
-	}
-	east, err := d.openShop(ctx)
+	east, err := d.setStage(ctx)
 	if err != nil {
 		return err
 	}
 	defer east.close()
-	if err := d.installAgents(ctx); err != nil {
-		return err
-	}
-	if err := d.replicate(ctx); err != nil {
-		return err
-	}
 	if err := d.rehearse(ctx); err != nil {
 		return err
 	}
 	return d.disaster(ctx, east)
+}
+
+// setStage opens the shop at east, and has it replicated.
+func (d *demo) setStage(ctx context.Context) (*till, error) {
+	if err := d.buildSites(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.startCollectors(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.startController(ctx); err != nil {
+		return nil, err
+	}
+	if err := d.configure(ctx); err != nil {
+		return nil, err
+	}
+	east, err := d.openShop(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err = d.installAgents(ctx); err == nil {
+		err = d.replicate(ctx)
+	}
+	if err != nil {
+		east.close()
+		return nil, err
+	}
+	return east, nil
 }
 
 // say prints a line of the story with the seconds since the beginning.
