@@ -40,7 +40,9 @@ function lay(blocks: Block[], title: (b: Block, stage: number) => string) {
       ...b.after.map((a) => [{ text: a.name, about: about(a), kind: a.kind as string }]),
     ];
     const tall = head + rows.length * (height + gap);
-    nodes.push({ id: `b${i}`, type: 'block', position: { x: 0, y }, data: { title: title(b, stage) }, style: { width: wide, height: tall }, zIndex: -1 });
+    nodes.push({ id: `b${i}`, type: 'block', position: { x: 0, y }, data: {}, style: { width: wide, height: tall }, zIndex: -1 });
+    // Over the edges, which come down from the block before.
+    nodes.push({ id: `t${i}`, type: 'title', position: { x: 0, y }, data: { title: title(b, stage) }, zIndex: 1 });
     let at = y + head;
     for (const [r, row] of rows.entries()) {
       const left = (wide - row.length * (width + gap) + gap) / 2;
@@ -62,8 +64,12 @@ function about(a: Schemas['PlanAction']): string {
   return a.conditions ? `${a.summary} (${a.conditions})` : a.summary;
 }
 
-function BlockNode({ data }: NodeProps) {
-  return <div className="plan-block">{String(data.title)}</div>;
+function BlockNode() {
+  return <div className="plan-block" />;
+}
+
+function TitleNode({ data }: NodeProps) {
+  return <div className="plan-title">{String(data.title)}</div>;
 }
 
 function ItemNode({ data }: NodeProps) {
@@ -78,4 +84,4 @@ function ItemNode({ data }: NodeProps) {
   );
 }
 
-const types = { block: BlockNode, item: ItemNode };
+const types = { block: BlockNode, title: TitleNode, item: ItemNode };
