@@ -14,6 +14,7 @@ export function Flow({ label, height, nodes, edges, types }: { label: string; /*
         edges={edges}
         nodeTypes={types}
         colorMode={colorScheme === 'auto' ? 'system' : colorScheme}
+        style={{ background: 'transparent' }}
         fitView
         fitViewOptions={{ maxZoom: 1, padding: 0.05 }}
         minZoom={0.2}
