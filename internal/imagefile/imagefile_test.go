@@ -87,7 +87,7 @@ func TestFormats(t *testing.T) {
 	}
 	for name, d := range disks {
 		for format, driver := range map[Format]string{Raw: "raw", QCOW2: "qcow2", VHD: "vpc"} {
-			if format == Raw && d.size > 1<<30 {
+			if format == Raw && d.size > 64<<20 { // written in full; small ones show as much
 				continue
 			}
 			t.Run(fmt.Sprintf("%s %s", name, format), func(t *testing.T) {
