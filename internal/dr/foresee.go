@@ -48,7 +48,7 @@ func Foresee(points []RecoveryPoint, tiers []Tier, now, at time.Time) []Recovery
 
 // Describe says in sentences what a policy does.
 func (p Policy) Describe() []string {
-	lines := []string{fmt.Sprintf("A recovery point every %s: at most %s and the time of one cycle are lost.", FormatDuration(p.RPO), FormatDuration(p.RPO))}
+	lines := []string{fmt.Sprintf("A recovery point every %s: no more is lost while a cycle takes less than half of that.", FormatDuration(p.RPO))}
 	if p.AppEvery > 0 {
 		freeze := p.FreezeTimeout
 		if freeze == 0 {
