@@ -4,6 +4,7 @@ package qemu
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -65,4 +66,9 @@ func findProcess(pidfile string) (pid int, start string) {
 // killGroup ends a process that was started with ownSession, and its children.
 func killGroup(pid int) error { return syscall.Kill(-pid, syscall.SIGKILL) }
 
-func killProcess(pid int) error { return syscall.Kill(pid, syscall.SIGKILL) }
+func killProcess(pid int) error {
+	if err := syscall.Kill(pid, syscall.SIGKILL); !errors.Is(err, syscall.ESRCH) {
+		return err
+	}
+	return nil // it ended meanwhile
+}
