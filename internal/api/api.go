@@ -8,6 +8,7 @@ import (
 	"errors"
 	"log/slog"
 	"net/http"
+	"path"
 	"sync"
 	"time"
 
@@ -171,11 +172,13 @@ func New(b Backend, o Options) (http.Handler, huma.API) {
 	return s.wrap(mux), a
 }
 
-// wrap refuses what a browser page of another origin may send, and says in the problem format that a path is unknown.
+// wrap refuses what a browser page of another origin may send, and says in the problem format that a path is unknown. So is one with
+// dots or empty parts: the mux would lead a client to the path without them, and to another operation with that.
 func (s *server) wrap(mux *http.ServeMux) http.Handler {
 	protected := http.NewCrossOriginProtection().Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if _, pattern := mux.Handler(r); pattern == "" {
+		_, pattern := mux.Handler(r)
+		if at := r.URL.EscapedPath(); pattern == "" || at != path.Clean(at) {
 			problem := newProblem(http.StatusNotFound, "no such path: "+r.URL.Path, nil)
 			problem.Hint = "the API is described at /openapi.json"
 			writeProblem(w, problem)

@@ -349,3 +349,24 @@ func TestWatch(t *testing.T) {
 		t.Errorf("%v, hint %q", err, dr.Hint(err))
 	}
 }
+
+// A path with dots or empty parts is none of an operation's: whoever was led to the path without them would have something else done.
+func TestUncleanPaths(t *testing.T) {
+	_, s, _ := serve(t)
+	for _, at := range []string{"/v1/groups/shop/point-names/..", "/v1/groups/shop/.", "/v1//groups/shop", "/v1/groups/shop/"} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodDelete, s.URL+at, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Authorization", "Bearer right")
+		resp, err := http.DefaultClient.Do(req) // which follows where it is led
+		if err != nil {
+			t.Errorf("%s: %v", at, err)
+			continue
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusNotFound {
+			t.Errorf("%s: %s", at, resp.Status)
+		}
+	}
+}

@@ -41,7 +41,11 @@ func path(parts ...string) string {
 	var b strings.Builder
 	b.WriteString("/v1")
 	for _, p := range parts {
-		b.WriteString("/" + url.PathEscape(p))
+		p = url.PathEscape(p)
+		if p == "." || p == ".." { // these lead elsewhere, where there may be another operation
+			p = strings.ReplaceAll(p, ".", "%2E")
+		}
+		b.WriteString("/" + p)
 	}
 	return b.String()
 }

@@ -18,6 +18,15 @@ func TestQuery(t *testing.T) {
 	}
 }
 
+// A name is one part of a path, whatever it is.
+func TestPath(t *testing.T) {
+	for name, want := range map[string]string{"a/b": "/v1/x/a%2Fb/y", "..": "/v1/x/%2E%2E/y", ".": "/v1/x/%2E/y", "a..b": "/v1/x/a..b/y", "?#% ": "/v1/x/%3F%23%25%20/y"} {
+		if got := path("x", name, "y"); got != want {
+			t.Errorf("%q: %s, want %s", name, got, want)
+		}
+	}
+}
+
 // All pages of a list that is found by a number are read, and a place that is none ends it.
 func TestAllByNumber(t *testing.T) {
 	pages := map[string]Page[int]{"": {Items: []int{9, 8}, Next: "8"}, "8": {Items: []int{7}}}
