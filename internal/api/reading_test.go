@@ -118,6 +118,9 @@ func TestDownload(t *testing.T) {
 	if _, err := op.DownloadDisk(ctx, "shop", "latest", shopDisk, "raw", 100, `"another"`); dr.KindOf(err) != dr.KindConflict {
 		t.Errorf("went on with another file: %v", err)
 	}
+	if _, err := op.DownloadDisk(ctx, "shop", "latest", shopDisk, "raw", 100, ""); dr.KindOf(err) != dr.KindInvalid {
+		t.Errorf("went on with any file: %v", err)
+	}
 
 	// What is taken out is in the audit log, with how much of it. The end is recorded when the client has all of it.
 	e := w.auditEntry("?object=group:shop", func(e wire.AuditEntry) bool { return e.Operation == opDownloadDisk && e.Result == "done" })

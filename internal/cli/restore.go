@@ -12,6 +12,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"understudy/internal/api/client"
 	"understudy/internal/cli/export"
 	"understudy/internal/cli/out"
 	"understudy/internal/dr"
@@ -209,14 +210,23 @@ func (a *App) sentPoint(ctx context.Context, f pointFlags) (src restoreSource, e
 		if _, err := imagefile.ParseFormat(string(req.Format)); err != nil {
 			return export.Result{}, dr.WithHint(err, dr.KindInvalid, "raw, qcow2 or vhd; others with --vault, where its key is")
 		}
-		tag := ""
-		return export.Receive(ctx, req, diskSize(src.machines, id), func(ctx context.Context, from int64) (export.Sent, error) {
-			d, err := api.DownloadDisk(ctx, f.group, src.info.ID, id, string(req.Format), from, tag)
-			tag = d.Tag
-			return export.Sent{ReadCloser: d.ReadCloser, Size: d.Size}, err
-		})
+		return export.Receive(ctx, req, diskSize(src.machines, id), sameFile(func(ctx context.Context, from int64, tag string) (client.Download, error) {
+			return api.DownloadDisk(ctx, f.group, src.info.ID, id, string(req.Format), from, tag)
+		}))
 	}
 	return src, nil
+}
+
+// sameFile goes on with the file that the first download was of, whatever failed in between.
+func sameFile(download func(ctx context.Context, from int64, tag string) (client.Download, error)) func(context.Context, int64) (export.Sent, error) {
+	tag := ""
+	return func(ctx context.Context, from int64) (export.Sent, error) {
+		d, err := download(ctx, from, tag)
+		if from == 0 {
+			tag = d.Tag
+		}
+		return export.Sent{ReadCloser: d.ReadCloser, Size: d.Size}, err
+	}
 }
 
 func diskSize(machines []dr.Machine, id dr.DiskID) int64 {

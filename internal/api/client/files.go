@@ -61,6 +61,9 @@ type Download struct {
 func (c *Client) DownloadDisk(ctx context.Context, group, point string, disk dr.DiskID, format string, from int64, tag string) (d Download, err error) {
 	var headers []string
 	if from > 0 {
+		if tag == "" { // the controller would send the end of whatever file it is now
+			return d, dr.WithHint(errors.New("which file it was is not known"), dr.KindInvalid, "begin anew")
+		}
 		headers = []string{"Range", fmt.Sprintf("bytes=%d-", from), "If-Range", tag}
 	}
 	at := path("groups", group, "points", point, "disks", disk.Machine, disk.Disk) + query("format", format)

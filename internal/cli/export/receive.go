@@ -19,7 +19,7 @@ type Sent struct {
 
 const (
 	// receiveTries is how often a file that breaks off is gone on with when nothing came meanwhile.
-	receiveTries = 5
+	receiveTries = 20
 	receivePiece = 1 << 20
 )
 
