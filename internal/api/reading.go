@@ -95,7 +95,7 @@ func (s *server) download(ctx context.Context, q recovery.PointDisk, name string
 	if err != nil {
 		return nil, fail(err)
 	}
-	file, err := imagefile.New(disk, format)
+	file, err := imagefile.New(disk, format, fileName(q, disk.Point.ID))
 	if err != nil {
 		if cerr := disk.Close(); cerr != nil {
 			s.opts.Logger.Error("close recovery point", "group", q.Group, "err", cerr)
@@ -128,9 +128,14 @@ func (s *server) download(ctx context.Context, q recovery.PointDisk, name string
 	}}, nil
 }
 
+// fileName names a disk of a point, whatever it is asked for by.
+func fileName(q recovery.PointDisk, point string) string {
+	return fmt.Sprintf("%s %s %s", q.Group, point, q.Disk)
+}
+
 // etag names a file: two with the same are the same byte for byte.
 func etag(q recovery.PointDisk, point string, file *imagefile.File) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s %s %s %s", q.Group, point, q.Disk, file.Layout()))
+	sum := sha256.Sum256([]byte(fileName(q, point) + " " + file.Layout()))
 	return fmt.Sprintf("%s-%x", point, sum[:12])
 }
 

@@ -58,8 +58,9 @@ type region struct {
 	read       func(p []byte, at int64) error
 }
 
-// New lays out the image file of a disk.
-func New(src Source, format Format) (*File, error) {
+// New lays out the image file of a disk. The name tells the file apart from others where its format has room for that, and is the
+// same whenever the file is laid out.
+func New(src Source, format Format, name string) (*File, error) {
 	f := &File{}
 	switch format {
 	case Raw:
@@ -67,7 +68,7 @@ func New(src Source, format Format) (*File, error) {
 	case QCOW2:
 		f.qcow2(src)
 	case VHD:
-		if err := f.vhd(src); err != nil {
+		if err := f.vhd(src, name); err != nil {
 			return nil, err
 		}
 	default:

@@ -91,7 +91,7 @@ func TestFormats(t *testing.T) {
 				continue
 			}
 			t.Run(fmt.Sprintf("%s %s", name, format), func(t *testing.T) {
-				f, err := New(d, format)
+				f, err := New(d, format, "a")
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -164,7 +164,7 @@ func pieces(t *testing.T, r *rand.Rand, f *File, whole []byte) {
 func TestLayout(t *testing.T) {
 	r := rand.New(rand.NewPCG(1, 1))
 	layout := func(d disk, format Format) string {
-		f, err := New(d, format)
+		f, err := New(d, format, "a")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -176,15 +176,34 @@ func TestLayout(t *testing.T) {
 	}
 }
 
+// Two disks of one size are two disks.
+func TestIdentity(t *testing.T) {
+	d := made(rand.New(rand.NewPCG(1, 1)), 1<<20, 0)
+	footer := func(name string) []byte {
+		f, err := New(d, VHD, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		b := make([]byte, Sector)
+		if _, err := f.ReadAt(b, f.Size()-Sector); err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	if a := footer("a"); !bytes.Equal(a, footer("a")) || bytes.Equal(a[68:84], footer("b")[68:84]) {
+		t.Error("the identity of a file is not its own")
+	}
+}
+
 func TestRefused(t *testing.T) {
-	if _, err := New(disk{size: vhdMost + 1<<30}, VHD); dr.KindOf(err) != dr.KindInvalid {
+	if _, err := New(disk{size: vhdMost + 1<<30}, VHD, "a"); dr.KindOf(err) != dr.KindInvalid {
 		t.Error(err)
 	}
 	if _, err := ParseFormat("iso"); dr.KindOf(err) != dr.KindInvalid {
 		t.Error(err)
 	}
 	broken := disk{size: 8192, data: map[int64][]byte{0: make([]byte, 4096)}}
-	f, err := New(short{broken}, Raw)
+	f, err := New(short{broken}, Raw, "a")
 	if err != nil {
 		t.Fatal(err)
 	}

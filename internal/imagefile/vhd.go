@@ -17,7 +17,7 @@ const (
 )
 
 // vhd lays out: a copy of the footer, header, table of blocks, blocks, each behind its bitmap, footer.
-func (f *File) vhd(src Source) error {
+func (f *File) vhd(src Source, name string) error {
 	size := roundUp(src.Size(), Sector)
 	if size > vhdMost {
 		return dr.WithHint(fmt.Errorf("a disk of %d bytes is too large for a VHD", size), dr.KindInvalid, "take it as qcow2 or raw")
@@ -27,7 +27,7 @@ func (f *File) vhd(src Source) error {
 	table := roundUp(max(1, entries)*4, Sector)
 	atData := Sector + vhdHeader + table
 
-	footer := vhdFooter(size)
+	footer := vhdFooter(size, name)
 	f.bytes(footer)
 	h := make([]byte, vhdHeader)
 	be := binary.BigEndian
@@ -71,7 +71,7 @@ func (f *File) vhd(src Source) error {
 
 // vhdFooter describes a dynamic disk of size bytes. It says nothing of when and where it was made, so that the file is the
 // same whenever it is laid out.
-func vhdFooter(size int64) []byte {
+func vhdFooter(size int64, name string) []byte {
 	b := make([]byte, Sector)
 	be := binary.BigEndian
 	copy(b, "conectix")
@@ -88,7 +88,8 @@ func vhdFooter(size int64) []byte {
 	be.PutUint16(b[56:], uint16(cylinders))
 	b[58], b[59] = byte(heads), byte(sectors)
 	be.PutUint32(b[60:], 3) // dynamic
-	id := sha256.Sum256(fmt.Appendf(nil, "understudy %d", size))
+	// Some programs know disks by this, and refuse a second one with it.
+	id := sha256.Sum256([]byte(name))
 	copy(b[68:84], id[:])
 	be.PutUint32(b[64:], vhdSum(b))
 	return b
