@@ -60,7 +60,7 @@ func fromStatus(s controller.Status) wire.Status {
 		Group: s.Group.Name, Site: s.Group.Site, Target: s.Group.Target, Vault: s.Group.Vault,
 		State: string(s.Protection.State), Replication: s.Replication, KnownGood: wire.At(s.KnownGood),
 		RPOSeconds: s.RPO.Seconds(), LastPoint: s.LastPoint, NextDue: wire.At(s.NextDue),
-		Error: s.Error, Hint: s.Hint, Failures: s.Failures, Run: s.Protection.Run, SplitBrain: s.SplitBrain, Waiting: s.Waiting, WaitingFor: s.WaitingFor,
+		Error: s.Error, Hint: s.Hint, Failures: s.Failures, Run: s.Protection.Run, SplitBrain: s.SplitBrain, Active: s.Active, Waiting: s.Waiting, WaitingFor: s.WaitingFor,
 		ProvenAt: wire.At(s.Protection.ProvenAt), ProvenPoint: s.Protection.ProvenPoint,
 		RPOMet: s.RPOMet, LiveSince: wire.At(s.LiveSince), Warning: s.Warning, WarningHint: s.WarningHint,
 		Health: string(s.Health), HealthReason: s.HealthReason, Replicating: string(s.Replicating), Recoverability: string(s.Recoverability),

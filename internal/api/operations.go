@@ -164,7 +164,7 @@ func (s *server) groups(a huma.API) {
 				return nil, fail(err)
 			}
 			v := fromStatus(list[0])
-			for _, o := range list[0].Protection.Allowed() {
+			for _, o := range list[0].Allowed() {
 				v.Allowed = append(v.Allowed, string(o))
 			}
 			return &body[wire.Status]{v}, nil

@@ -3,6 +3,7 @@ package controller
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync"
 	"testing"
 	"time"
@@ -161,6 +162,14 @@ func TestStatusAfterFailover(t *testing.T) {
 		t.Fatal(err)
 	}
 	run := s.run(t, recovery.KindFailover)
+	st := status(t, s)
+	if got := st.Allowed(); !slices.Contains(got, dr.OpCommit) || st.Active != "" {
+		t.Errorf("after the failover %v may be asked, and %q is under way", got, st.Active)
+	}
+	st.Active = run.ID // what takes another run is refused until that has ended
+	if got := st.Allowed(); len(got) != 0 {
+		t.Errorf("while a run is under way %v may be asked", got)
+	}
 	_, res, err := s.recovery.Result(ctx, run.ID)
 	if err != nil {
 		t.Fatal(err)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"understudy/internal/dr"
@@ -32,6 +33,7 @@ type Status struct {
 	Spool       vault.SpoolState
 	SplitBrain  []string // machines seen running where they must not, as site/machine
 
+	Active     string // run that is under way
 	Waiting    string // run that waits for a person
 	WaitingFor string // what it asks
 
@@ -157,6 +159,15 @@ func (c *Controller) read(ctx context.Context, name string) (*records, error) {
 	return r, err
 }
 
+// Allowed is what a person may ask of the group now.
+func (s Status) Allowed() []dr.Operation {
+	ops := s.Protection.Allowed()
+	if s.Active != "" {
+		ops = slices.DeleteFunc(ops, dr.Operation.Runs)
+	}
+	return ops
+}
+
 // status puts together what is known of a group.
 func (c *Controller) status(g dr.Group, r *records) (Status, error) {
 	s := Status{Group: g, RPO: r.rpo[g.Policy], Protection: r.protections[g.Name]}
@@ -180,7 +191,8 @@ func (c *Controller) status(g dr.Group, r *records) (Status, error) {
 			s.SplitBrain = append(s.SplitBrain, f.Site+"/"+f.Machine)
 		}
 	}
-	if run, ok := r.active[g.Name]; ok && run.State == store.RunWaiting {
+	run := r.active[g.Name]
+	if s.Active = run.ID; run.State == store.RunWaiting {
 		s.Waiting, s.WaitingFor = run.ID, run.Message
 	}
 	c.warnOfExtensions(&s)

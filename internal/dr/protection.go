@@ -104,6 +104,15 @@ func (o Operation) Command() string {
 	return ""
 }
 
+// Runs reports whether a run carries the operation out. A group has one run at a time.
+func (o Operation) Runs() bool {
+	switch o {
+	case OpPlannedFailover, OpFailover, OpChangePoint, OpCommit, OpReprotect, OpKeepOwner, OpKeepFormer, OpTestFailover, OpCleanup:
+		return true
+	}
+	return false
+}
+
 // A Transition is one row of the table of protection.
 type Transition struct {
 	From State     `json:"from"`

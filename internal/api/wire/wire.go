@@ -141,6 +141,7 @@ type Status struct {
 	ProvenPoint string     `json:"provenPoint,omitempty"`
 	ProvenRTO   *float64   `json:"provenRTOSeconds,omitempty"`
 	Drill       *Drill     `json:"drill,omitempty" doc:"How it stands with its rehearsals; left out without a schedule"`
+	Active      string     `json:"active,omitempty" doc:"The run of the group that is under way; it has one at a time"`
 	Waiting     string     `json:"waiting,omitempty" doc:"The run of the group that waits for a person"`
 	WaitingFor  string     `json:"waitingFor,omitempty" doc:"What it asks"`
 	SplitBrain  []string   `json:"splitBrain,omitempty" doc:"Machines seen running where they must not"`

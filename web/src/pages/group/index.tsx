@@ -147,6 +147,7 @@ function Notes({ s }: { s: Schemas['Status'] }) {
   const w = useMessages(words);
   const f = useFormat();
   const run = s.waiting && links.run(s.waiting);
+  const active = s.active && links.run(s.active);
   return (
     <>
       {s.splitBrain?.length ? (
@@ -163,6 +164,13 @@ function Notes({ s }: { s: Schemas['Status'] }) {
             {w.waits}
           </Text>
           <Text size="sm">{run ? <Link to={run}>{s.waitingFor}</Link> : s.waitingFor}</Text>
+        </div>
+      )}
+      {active && !s.waiting && (
+        <div className="note busy">
+          <Text fw={600}>
+            <Link to={active}>{w.underWay}</Link>
+          </Text>
         </div>
       )}
       {s.error && (

@@ -14,7 +14,7 @@ export const group = messages({
     machines: 'Machines and disks', machine: 'Machine', order: 'Starts', probe: 'Probe', disk: 'Disks', power: 'Power', noProbe: 'none', unknownMachine: 'not seen at its site now',
     settings: 'Protection', site: 'Runs at', target: 'Recovered at', vault: 'Vault', policy: 'Policy', keep: 'Keeps', appEvery: 'Consistent every', state: 'Life cycle',
     extensions: 'Extensions', noExtensions: 'None is known in these machines.', heartbeat: 'heartbeat', events: 'Events', noEvents: 'Nothing happened yet.', allEvents: 'All activity',
-    split: 'Machines run at two sites', splitHint: 'Decide which site keeps the group.', waits: 'A run waits for a person', liveSince: (t: string) => `Runs at its new site for ${t}; nothing protects it until it is reprotected.`, seeding: 'First copy', of: (a: string, b: string) => `${a} of ${b}`,
+    split: 'Machines run at two sites', splitHint: 'Decide which site keeps the group.', waits: 'A run waits for a person', underWay: 'A run of this group is under way', liveSince: (t: string) => `Runs at its new site for ${t}; nothing protects it until it is reprotected.`, seeding: 'First copy', of: (a: string, b: string) => `${a} of ${b}`,
     healthy: 'healthy', commands: 'Commands',
   },
   ja: {
@@ -30,7 +30,7 @@ export const group = messages({
     machines: 'マシンとディスク', machine: 'マシン', order: '起動順', probe: 'プローブ', disk: 'ディスク', power: '電源', noProbe: 'なし', unknownMachine: '現在サイトに見当たりません',
     settings: '保護設定', site: '稼働サイト', target: '復旧先', vault: 'ボールト', policy: 'ポリシー', keep: '保持', appEvery: '整合ポイントの間隔', state: 'ライフサイクル',
     extensions: '拡張機能', noExtensions: 'これらのマシンには見つかっていません。', heartbeat: 'ハートビート', events: 'イベント', noEvents: 'まだ何も起きていません。', allEvents: 'すべての履歴',
-    split: '二つのサイトでマシンが稼働しています', splitHint: 'グループを維持するサイトを決めてください。', waits: '実行が対応を待っています', liveSince: (t) => `新しいサイトで ${t} 稼働中です。再保護するまで保護されません。`, seeding: '初回コピー', of: (a, b) => `${a} / ${b}`,
+    split: '二つのサイトでマシンが稼働しています', splitHint: 'グループを維持するサイトを決めてください。', waits: '実行が対応を待っています', underWay: 'このグループの実行が進行中です', liveSince: (t) => `新しいサイトで ${t} 稼働中です。再保護するまで保護されません。`, seeding: '初回コピー', of: (a, b) => `${a} / ${b}`,
     healthy: '正常', commands: 'コマンド',
   },
   fr: {
@@ -46,7 +46,7 @@ export const group = messages({
     machines: 'Machines et disques', machine: 'Machine', order: 'Démarre', probe: 'Sonde', disk: 'Disques', power: 'Alimentation', noProbe: 'aucune', unknownMachine: 'pas vue sur son site',
     settings: 'Protection', site: 'Tourne à', target: 'Repris à', vault: 'Coffre', policy: 'Politique', keep: 'Garde', appEvery: 'Cohérent tous les', state: 'Cycle de vie',
     extensions: 'Extensions', noExtensions: 'Aucune n’est connue dans ces machines.', heartbeat: 'signe de vie', events: 'Évènements', noEvents: 'Rien ne s’est encore passé.', allEvents: 'Toute l’activité',
-    split: 'Des machines tournent sur deux sites', splitHint: 'Décidez quel site garde le groupe.', waits: 'Une exécution attend une personne', liveSince: (t) => `Tourne sur son nouveau site depuis ${t} ; rien ne le protège avant la reprotection.`, seeding: 'Première copie', of: (a, b) => `${a} sur ${b}`,
+    split: 'Des machines tournent sur deux sites', splitHint: 'Décidez quel site garde le groupe.', waits: 'Une exécution attend une personne', underWay: 'Une exécution de ce groupe est en cours', liveSince: (t) => `Tourne sur son nouveau site depuis ${t} ; rien ne le protège avant la reprotection.`, seeding: 'Première copie', of: (a, b) => `${a} sur ${b}`,
     healthy: 'saine', commands: 'Commandes',
   },
 });
