@@ -21,13 +21,14 @@ import { Mount, Readers, Restore } from './takeout';
 
 interface Props {
   group: string;
-  target?: string;
+  /** Those of the group, when they are known; the target is the last. */
+  sites: string[];
   point: Schemas['RecoveryPoint'];
   proven: boolean;
   newest: boolean;
 }
 
-export function Chosen({ group, target, point: p, proven, newest }: Props) {
+export function Chosen({ group, sites, point: p, proven, newest }: Props) {
   const w = useMessages(words);
   const f = useFormat();
   const now = useNow();
@@ -119,7 +120,8 @@ export function Chosen({ group, target, point: p, proven, newest }: Props) {
                 ['export', 'mount', w.mount, IconEye],
               ] as const
             ).map(([verb, what, text, Icon]) => (
-              <Deed key={what} verb={verb} size="sm" variant="default" justify="start" leftSection={<Icon size={16} />} onClick={() => setAsks(what)} style={{ alignSelf: 'start' }}>
+              // A right to a group is none to make machines at its sites.
+              <Deed key={what} verb={verb} on={verb === 'copy' ? { sites } : undefined} size="sm" variant="default" justify="start" leftSection={<Icon size={16} />} onClick={() => setAsks(what)} style={{ alignSelf: 'start' }}>
                 {text}
               </Deed>
             ))}
@@ -163,7 +165,7 @@ export function Chosen({ group, target, point: p, proven, newest }: Props) {
           <Text size="sm">{w.unnameText}</Text>
         </Confirm>
         {asks === 'clone' && machines.data && !machines.isPlaceholderData && (
-          <Copy kind="clone" machines={machines.data} from={{ group, point: p.id, time: p.time }} to={target} onClose={close} />
+          <Copy kind="clone" machines={machines.data} from={{ group, point: p.id, time: p.time }} to={sites.at(-1)} onClose={close} />
         )}
         {asks === 'clone' && <ProblemNote problem={machines.error} />}
         {asks === 'restore' && <Restore group={group} point={p} onClose={close} />}

@@ -91,7 +91,7 @@ export default function Points({ params }: PageProps) {
                 </Group>
                 <ProblemNote problem={foreseen.error} />
               </Section>
-              {chosen && <Chosen group={name} target={status.data?.target} point={chosen} proven={proven.has(chosen.id)} newest={chosen.id === all.at(-1)?.id} />}
+              {chosen && <Chosen group={name} sites={status.data ? [...new Set([status.data.site, status.data.target])].filter(Boolean) : []} point={chosen} proven={proven.has(chosen.id)} newest={chosen.id === all.at(-1)?.id} />}
               <List points={shown} proven={proven} gone={gone} chosen={chosen} onChoose={choose} />
               <Cli cmd={`understudy points list ${quote(name)}`} />
             </Stack>

@@ -11,7 +11,7 @@ import { Confirm } from '../../ui/confirm';
 import { useFormat } from '../../ui/format';
 import { Deed } from '../../ui/may';
 import { Loaded, Page, Section } from '../../ui/page';
-import { over, RunFact, type RunState, said, useRunKind } from '../../ui/run';
+import { over, RunFact, type RunState, runVerb, said, useRunKind } from '../../ui/run';
 import { Time, useNow } from '../../ui/time';
 import { Evidence } from './evidence';
 import { run as words } from './messages';
@@ -45,7 +45,7 @@ export default function RunPage({ params }: PageProps) {
               </Button>
             )}
             {!over(r.state) && (
-              <Deed verb={r.kind === 'drill' || r.kind === 'test-failover' ? 'test-failover' : r.kind === 'clone' || r.kind === 'move' ? 'copy' : 'failover'} variant="default" color="red" onClick={() => setCancelling(true)}>
+              <Deed verb={runVerb(r.kind)} variant="default" color="red" onClick={() => setCancelling(true)}>
                 {w.cancel}
               </Deed>
             )}
@@ -78,7 +78,7 @@ function Shown({ run: r }: { run: Run }) {
   const steps = r.steps ?? [];
   return (
     <>
-      {r.state === 'waiting' && <Question run={r.id} />}
+      {r.state === 'waiting' && <Question run={r.id} kind={r.kind} />}
       {r.error && (
         <div className="note bad" role="alert">
           <Text fw={600} className="bad">

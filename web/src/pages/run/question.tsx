@@ -7,19 +7,22 @@ import { useMessages } from '../../i18n/i18n';
 import { Cli, quote } from '../../ui/cli';
 import { Deed } from '../../ui/may';
 import { ProblemNote } from '../../ui/problem';
+import { runVerb } from '../../ui/run';
 import { Time } from '../../ui/time';
 import { run as words } from './messages';
 
 type Way = Schemas['Answer']['answer'];
 const ways: Way[] = ['approve', 'retry', 'skip', 'reject'];
 
-export function Question({ run }: { run: string }) {
+export function Question({ run, kind }: { run: string; kind: string }) {
   const w = useMessages(words);
   const question = useGet('/v1/runs/{name}/question', { path: { name: run } });
   const answer = useAct('post', '/v1/runs/{name}/answer');
   const [note, setNote] = useState('');
   const q = question.data;
   if (!q) return <ProblemNote problem={question.error} />;
+  // Whoever may rehearse answers what a rehearsal asks; else approvals are for those who may approve.
+  const verb = runVerb(kind);
   const open = ways.filter((way) => q.answers.includes(way));
   return (
     <section className="note warn" aria-live="polite">
@@ -42,7 +45,7 @@ export function Question({ run }: { run: string }) {
           {open.map((way) => (
             <Deed
               key={way}
-              verb={way === 'approve' || way === 'reject' ? 'approve' : 'failover'}
+              verb={verb === 'failover' && (way === 'approve' || way === 'reject') ? 'approve' : verb}
               reason={way === 'skip' && !note.trim() ? w.reason : undefined}
               variant={way === open[0] ? 'filled' : 'default'}
               loading={answer.isPending && answer.variables?.body?.answer === way}
