@@ -79,10 +79,15 @@ interface Place {
   limit?: number;
 }
 
-/** A long list, page by page as the reader goes down: `rows`, how many there are (`total`), and `more` to have the next page. */
-export function usePages<P extends PathOf<'get'>>(path: P, input: Input<P, 'get'>) {
+type RowOf<P extends PathOf<'get'>> = AnswerOf<P, 'get'> extends (infer T)[] ? T : never;
+
+/**
+ * A long list, page by page as the reader goes down: `rows`, how many there are (`total`), and `more` to have the next page.
+ * `by` tells rows apart: one whose place in the order changed while the pages were read is on two of them, and shown once.
+ */
+export function usePages<P extends PathOf<'get'>>(path: P, input: Input<P, 'get'>, by: (row: RowOf<P>) => string) {
   const { events } = useConnection();
-  type Row = AnswerOf<P, 'get'> extends (infer T)[] ? T : never;
+  type Row = RowOf<P>;
   const asked = useInfiniteQuery<Answer<AnswerOf<P, 'get'>>, Problem, InfiniteData<Answer<AnswerOf<P, 'get'>>>, QueryKey, Place>({
     queryKey: [path, input, 'pages'],
     queryFn: ({ pageParam, signal }) => {
@@ -94,7 +99,13 @@ export function usePages<P extends PathOf<'get'>>(path: P, input: Input<P, 'get'
     getNextPageParam: (last, all) => (last.next ? { after: last.next, limit: Math.min(largest, all.reduce((n, p) => n + (p.data as unknown as Row[]).length, 0)) } : undefined),
     refetchInterval: events ? 60_000 : 10_000,
   });
-  const rows = useMemo(() => (asked.data?.pages ?? []).flatMap((p) => p.data as unknown as Row[]), [asked.data]);
+  const rows = useMemo(() => {
+    const known = new Map<string, Row>();
+    for (const p of asked.data?.pages ?? []) {
+      for (const row of p.data as unknown as Row[]) if (!known.has(by(row))) known.set(by(row), row);
+    }
+    return [...known.values()];
+  }, [asked.data, by]);
   const more = () => {
     if (asked.hasNextPage && !asked.isFetchingNextPage) void asked.fetchNextPage();
   };

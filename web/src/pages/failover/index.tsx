@@ -65,6 +65,8 @@ export default function FailoverPage({ params }: PageProps) {
             <Text hiddenFrom="sm" className="dim">
               {step + 1} / 4
             </Text>
+            {/* Without them it would go by no plan, unseen. */}
+            <ProblemNote problem={plans.error} again={() => void plans.refetch()} />
             {step === 0 && (
               <Section title={w.kind}>
                 <Radio.Group value={kind ?? ''} onChange={(v) => change({ kind: v })} aria-label={w.kind}>

@@ -14,7 +14,7 @@ type Span = keyof typeof spans;
 const buckets = 300;
 
 function spanOf(text: string | null): Span | undefined {
-  return text !== null && text in spans ? (text as Span) : undefined;
+  return text !== null && Object.hasOwn(spans, text) ? (text as Span) : undefined;
 }
 
 export function History({ name, rpo }: { name: string; rpo: number }) {

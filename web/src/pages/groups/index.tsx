@@ -20,6 +20,8 @@ const pageSize = 200;
 
 const facts = { health: Object.keys(healthTone), replicating: Object.keys(replicationTone), recoverability: Object.keys(recoverabilityTone) };
 
+const byGroup = (s: Schemas['Status']) => s.group;
+
 export default function Groups() {
   const w = useMessages(groups);
   const f = useFormat();
@@ -30,7 +32,7 @@ export default function Groups() {
     q: value('q'), health: value('health'), replicating: value('replicating'), recoverability: value('recoverability'), site: value('site'),
     sort: value('sort') ?? 'health', limit: pageSize,
   } as NonNullable<Input<'/v1/status', 'get'>['query']>;
-  const list = usePages('/v1/status', { query });
+  const list = usePages('/v1/status', { query }, byGroup);
   const filtered = ['q', 'health', 'replicating', 'recoverability', 'site'].some((k) => search.has(k));
 
   return (

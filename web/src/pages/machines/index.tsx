@@ -26,6 +26,8 @@ type Machine = Schemas['MachineRow'];
 const pageSize = 200;
 const filters = ['q', 'site', 'group', 'provider', 'health', 'power', 'protected'] as const;
 
+const byPlace = (m: Machine) => `${m.site}/${m.name}`;
+
 export default function Machines() {
   const w = useMessages(words);
   const f = useFormat();
@@ -33,7 +35,7 @@ export default function Machines() {
   const value = (key: string) => search.get(key) || undefined;
   // What is not among the words that the controller knows, it refuses with a reason.
   const query = { ...Object.fromEntries(filters.map((k) => [k, value(k)])), limit: pageSize } as NonNullable<Input<'/v1/machines', 'get'>['query']>;
-  const list = usePages('/v1/machines', { query });
+  const list = usePages('/v1/machines', { query }, byPlace);
   const open = useAnswer('/v1/machines', { query: { protected: 'no', limit: 1 } });
   const unprotected = open.data?.total ?? open.data?.data.length ?? 0;
   const filtered = filters.some((k) => search.has(k));

@@ -217,7 +217,7 @@ function Needs({ o }: { o: View }) {
           </Line>
         ))}
         {o.monitorsInAlarm.map((m) => (
-          <Line key={m.name} icon={<IconAlertTriangleFilled size={20} />} tone="warn" title={`${m.name}: ${w.monitors}`}>
+          <Line key={m.name} icon={<IconAlertTriangleFilled size={20} />} tone="warn" to="/monitors" title={`${m.name}: ${w.monitors}`}>
             {m.site}
           </Line>
         ))}
