@@ -83,6 +83,16 @@ func (t *till) find(number uint64) (ack, bool) {
 	return t.acks[number-t.first], true
 }
 
+// over reports whether the database acknowledges no more.
+func (t *till) over() bool {
+	select {
+	case <-t.done:
+		return true
+	default:
+		return false
+	}
+}
+
 // waitFor waits until a record is acknowledged.
 func (t *till) waitFor(ctx context.Context, number uint64) error {
 	for t.newest() < number {
@@ -272,7 +282,10 @@ func (d *demo) disaster(ctx context.Context, east *till) error {
 		return err
 	}
 	d.act("Disaster: site east dies in mid-write")
-	killed, err := d.killEast(ctx, east)
+	if err := d.awaitWrites(ctx, east); err != nil {
+		return err
+	}
+	killed, err := d.killEast(east)
 	if err != nil {
 		return err
 	}
@@ -302,17 +315,18 @@ func (d *demo) disaster(ctx context.Context, east *till) error {
 	return d.auditAgents(ctx, run, dead)
 }
 
-// killEast ends the site's processes without warning and takes its files away. It returns when.
-func (d *demo) killEast(ctx context.Context, east *till) (time.Time, error) {
-	// Disasters keep no schedule: the kill comes at a random moment between two cycles.
+// awaitWrites waits for a moment of disaster, which keeps no schedule: a random one between two cycles, when records are being written.
+func (d *demo) awaitWrites(ctx context.Context, east *till) error {
 	select {
 	case <-ctx.Done():
-		return time.Time{}, ctx.Err()
+		return ctx.Err()
 	case <-time.After(rand.N(RPO)):
 	}
-	if err := east.waitFor(ctx, east.newest()+3); err != nil {
-		return time.Time{}, err
-	}
+	return east.waitFor(ctx, east.newest()+3)
+}
+
+// killEast ends the site's processes without warning and takes its files away. It returns when.
+func (d *demo) killEast(east *till) (time.Time, error) {
 	pids, err := d.pids("east")
 	if err != nil {
 		return time.Time{}, err

@@ -88,7 +88,12 @@ func (d *demo) obey(ctx context.Context, in io.Reader, east *till) error {
 		case line == "kill" && dead:
 			d.say("east is dead already")
 		case line == "kill":
-			if _, err := d.killEast(ctx, east); err != nil {
+			if !east.over() { // or the shop was stopped there, or has moved
+				if err := d.awaitWrites(ctx, east); err != nil {
+					return err
+				}
+			}
+			if _, err := d.killEast(east); err != nil {
 				return err
 			}
 			dead = true
