@@ -84,8 +84,8 @@ type CycleEnd struct {
 }
 
 // A Scheduler runs the cycles of many groups. A group never has two cycles at once. Cycles are started so that the
-// newest recovery point stays younger than the objective: the next begins one objective after the last one began,
-// or at once if that took longer (its source is then the limit, and the lag shows it). Beside the cycles it lets go of
+// newest recovery point stays younger than the objective: see interval. One that takes more than half of the objective
+// is followed by the next at once (its source is then the limit, and the lag shows it). Beside the cycles it lets go of
 // the recovery points that the group's policy does not keep.
 type Scheduler struct {
 	cfg   SchedulerConfig
