@@ -451,7 +451,7 @@ func (d *demo) cloneAzure(ctx context.Context, c *cloud) error {
 			_ = sleep(expiring, 50*time.Millisecond) // or the end
 		}
 	})
-	run, err = d.waitRun(ctx, run)
+	_, err = d.waitRun(ctx, run)
 	stop()
 	done.Wait()
 	if err != nil {

@@ -140,11 +140,6 @@ func (f *File) words(size int64, width int, word func(i int64) uint64) {
 	})
 }
 
-// zeros adds zeros up to a multiple of unit.
-func (f *File) zeros(unit int64) {
-	f.add(roundUp(f.size, unit)-f.size, func(p []byte, _ int64) error { clear(p); return nil })
-}
-
 // readFull reads the disk; behind its end are zeros.
 func readFull(src Source, p []byte, at int64) error {
 	inside := p[:max(0, min(int64(len(p)), src.Size()-at))]

@@ -61,7 +61,8 @@ func (w *world) atRest() (map[string]wire.Status, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, run := range runs.Items {
+	if len(runs.Items) > 0 {
+		run := runs.Items[0]
 		if run.State == "waiting" {
 			if err := w.answer(ctx, c, run.ID, false); err != nil {
 				return nil, err

@@ -78,12 +78,6 @@ func (f *faults) setCut(site string) {
 	f.count("cut", site)
 }
 
-func (f *faults) isCut(site string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.cut[site]
-}
-
 // count notes that something happened. It needs the lock, or note.
 func (f *faults) count(e Effect, what string) {
 	if f.met == nil {

@@ -221,7 +221,6 @@ type episode struct {
 	runs       map[string]int
 	acked      int
 	compared   int
-	restarts   int
 }
 
 // runEpisode lives until so many steps were done or something was violated.

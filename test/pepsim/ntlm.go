@@ -12,7 +12,7 @@ import (
 	"time"
 	"unicode/utf16"
 
-	"golang.org/x/crypto/md4"
+	"golang.org/x/crypto/md4" //lint:ignore SA1019 NTLM is made of it
 )
 
 // The server's side of NTLM version 2, written from [MS-NLMP] and sharing nothing with the client that it judges.

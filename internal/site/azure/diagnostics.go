@@ -91,7 +91,7 @@ func (s *Site) diagnostics(ctx context.Context, name, which string, limit int64)
 	}
 	uri, _ := at[which].(string)
 	if uri == "" {
-		return nil, dr.WithHint(errors.New("Azure keeps none of it"), dr.KindUnavailable, "try again in some minutes")
+		return nil, dr.WithHint(errors.New("none of it is kept by Azure"), dr.KindUnavailable, "try again in some minutes")
 	}
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, uri, nil)
 	if err != nil {

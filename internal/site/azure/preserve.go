@@ -13,7 +13,7 @@ import (
 func (s *Site) Preserve(ctx context.Context, machine string) error {
 	defer s.alone(machine)()
 	fail := func(err error) error { return fmt.Errorf("preserve %s: %w", machine, explain(err)) }
-	v, p, err := s.find(ctx, machine)
+	v, _, err := s.find(ctx, machine)
 	switch {
 	case err != nil:
 		return fail(err)
@@ -32,7 +32,8 @@ func (s *Site) Preserve(ctx context.Context, machine string) error {
 	if err := s.finish(ctx, machine); err != nil {
 		return fail(err)
 	}
-	if v, p, err = s.find(ctx, machine); err != nil {
+	v, p, err := s.find(ctx, machine)
+	if err != nil {
 		return fail(err)
 	}
 	all, err := s.parts(ctx, v, p, machine)
