@@ -225,3 +225,21 @@ func qemu(t *testing.T, name string, args ...string) []byte {
 	}
 	return out
 }
+
+// A fixed VHD is its content and a footer: what Azure takes as an upload.
+func TestFixedVHD(t *testing.T) {
+	need.Tool(t, "qemu-img")
+	content := make([]byte, 3<<20)
+	content[5000] = 1
+	dir := t.TempDir()
+	file, plain := filepath.Join(dir, "image"), filepath.Join(dir, "plain")
+	for name, b := range map[string][]byte{plain: content, file: append(bytes.Clone(content), FixedVHDFooter(int64(len(content)), "disk")...)} {
+		if err := os.WriteFile(name, b, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	qemu(t, "qemu-img", "compare", "-f", "vpc", "-F", "raw", file, plain)
+	if bytes.Equal(FixedVHDFooter(1<<20, "one"), FixedVHDFooter(1<<20, "two")) {
+		t.Error("two disks have one identity")
+	}
+}

@@ -27,7 +27,7 @@ func (f *File) vhd(src Source, name string) error {
 	table := roundUp(max(1, entries)*4, Sector)
 	atData := Sector + vhdHeader + table
 
-	footer := vhdFooter(size, name)
+	footer := vhdFooter(size, name, Sector)
 	f.bytes(footer)
 	h := make([]byte, vhdHeader)
 	be := binary.BigEndian
@@ -69,15 +69,23 @@ func (f *File) vhd(src Source, name string) error {
 	return nil
 }
 
-// vhdFooter describes a dynamic disk of size bytes. It says nothing of when and where it was made, so that the file is the
-// same whenever it is laid out.
-func vhdFooter(size int64, name string) []byte {
+// FixedVHDFooter is the sector that ends a fixed VHD: behind size bytes of content, which are whole sectors. Disks of
+// different names are different to programs that know them by it.
+func FixedVHDFooter(size int64, name string) []byte { return vhdFooter(size, name, 0) }
+
+// vhdFooter describes a disk of size bytes whose header is at an offset; a fixed one has none, and 0. It says nothing of when
+// and where it was made, so that the file is the same whenever it is laid out.
+func vhdFooter(size int64, name string, header uint64) []byte {
+	kind := uint32(3) // dynamic
+	if header == 0 {
+		header, kind = ^uint64(0), 2 // fixed
+	}
 	b := make([]byte, Sector)
 	be := binary.BigEndian
 	copy(b, "conectix")
 	be.PutUint32(b[8:], 2)        // features: the reserved bit is always set
 	be.PutUint32(b[12:], 0x10000) // version 1.0
-	be.PutUint64(b[16:], Sector)  // where the header is
+	be.PutUint64(b[16:], header)
 	// Readers take the size of disks by this creator from the size, and not from the geometry, which rounds it.
 	copy(b[28:], "qem2")
 	be.PutUint32(b[32:], 0x50003)
@@ -87,7 +95,7 @@ func vhdFooter(size int64, name string) []byte {
 	cylinders, heads, sectors := vhdGeometry(size / Sector)
 	be.PutUint16(b[56:], uint16(cylinders))
 	b[58], b[59] = byte(heads), byte(sectors)
-	be.PutUint32(b[60:], 3) // dynamic
+	be.PutUint32(b[60:], kind)
 	// Some programs know disks by this, and refuse a second one with it.
 	id := sha256.Sum256([]byte(name))
 	copy(b[68:84], id[:])

@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"understudy/internal/dr"
+	"understudy/internal/imagefile"
 	"understudy/internal/nbd"
 )
 
@@ -64,7 +65,7 @@ func (s *Site) makeDisk(ctx context.Context, spec diskSpec, source string) error
 }
 
 func (s *Site) putDisk(ctx context.Context, spec diskSpec) error {
-	properties := map[string]any{"creationData": map[string]any{"createOption": "Upload", "uploadSizeBytes": roundUp(spec.size) + footerSize}}
+	properties := map[string]any{"creationData": map[string]any{"createOption": "Upload", "uploadSizeBytes": roundUp(spec.size) + imagefile.Sector}}
 	if spec.os != "" {
 		properties["osType"], properties["hyperVGeneration"] = map[bool]string{true: "Windows", false: "Linux"}[spec.os == "windows"], spec.generation
 	}
@@ -133,7 +134,7 @@ func spans(ctx context.Context, from *nbd.Client, size int64, fn func(off, n int
 
 // finishDisk ends the upload of a disk: from then on it can be read and attached, and no longer written.
 func (s *Site) finishDisk(ctx context.Context, id string, size int64) error {
-	if err := s.access(id, true).write(ctx, vhdFooter(roundUp(size), digest(id)), roundUp(size)); err != nil {
+	if err := s.access(id, true).write(ctx, imagefile.FixedVHDFooter(roundUp(size), id), roundUp(size)); err != nil {
 		return err
 	}
 	return s.endAccess(ctx, id)
