@@ -218,6 +218,11 @@ func TestDownloadRevoked(t *testing.T) {
 	if _, err := io.ReadFull(d, make([]byte, 4096)); err != nil {
 		t.Fatal(err)
 	}
+	// What is being taken out is known before the end of it is, which there is none of when the controller dies.
+	begun := w.auditEntry("?object=group:shop", func(e wire.AuditEntry) bool { return e.Operation == opDownloadDisk && e.Result == "begun" })
+	if begun.Detail != "point latest, disk shop-m/data" {
+		t.Errorf("%+v", begun)
+	}
 	grants, err := op.AllGrants(ctx, client.ListGrantsQuery{})
 	if err != nil || len(grants) != 1 || grants[0].Disk != "shop@1-1/shop-m/data" || grants[0].By == "" || grants[0].Run != "" {
 		t.Fatalf("%+v %v", grants, err)

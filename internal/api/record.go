@@ -40,6 +40,14 @@ func (n need) audited(c huma.Context) bool {
 	return (!reads(c.Method()) || id == opOIDCCallback || id == opDownloadDisk) && !strings.HasPrefix(id, "preview-") && !strings.HasPrefix(id, "check-")
 }
 
+// told is what a path says beside the object, for the beginning of an entry: when the controller dies there is no more of it.
+func told(c huma.Context) string {
+	if c.Operation().OperationID != opDownloadDisk {
+		return ""
+	}
+	return fmt.Sprintf("point %s, disk %s/%s", c.Param("point"), c.Param("machine"), c.Param("disk"))
+}
+
 // entry begins an entry of the audit log.
 func entry(c huma.Context, n need, result string) access.Entry {
 	ask := askingOf(c.Context())
@@ -62,6 +70,7 @@ func entry(c huma.Context, n need, result string) access.Entry {
 func (s *server) recorded(c huma.Context, n need, do func()) error {
 	ctx, ask := context.WithoutCancel(c.Context()), askingOf(c.Context()) // the end is told also when the client is gone
 	begun := access.Entry{}
+	ask.detail = told(c)
 	if n.on != anyone { // who logs in is known afterwards only
 		added, err := s.backend.Audit(ctx, entry(c, n, access.ResultBegun))
 		if err != nil {
