@@ -116,6 +116,9 @@ func (s *server) download(ctx context.Context, q recovery.PointDisk, name string
 		// Who goes on with a file says with If-Range which one it was: compaction may lay what is empty out otherwise.
 		h.Set("ETag", fmt.Sprintf("%q", etag(q, disk.Point.ID, file)))
 		h.Set("Cache-Control", "no-store")
+		if strings.Contains(r.Header.Get("Range"), ",") {
+			r.Header.Del("Range") // of several ranges each would read ahead anew: a short request could ask for the whole vault many times
+		}
 		content := &ahead{file: file}
 		http.ServeContent(w, r, "", time.Time{}, content)
 		ask.detail = fmt.Sprintf("point %s, disk %s as %s: %d of %d bytes", disk.Point.ID, q.Disk, format, content.given, file.Size())

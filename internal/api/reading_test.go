@@ -202,6 +202,12 @@ func TestDownloadByBrowser(t *testing.T) {
 	if got := resp.Header.Get("Content-Range"); got != "bytes 10-29/50331648" {
 		t.Errorf("%s of %d", got, len(content))
 	}
+	// Of several ranges the whole file is the answer.
+	resp = w.ask(b, "HEAD", "/v1/groups/shop/points/latest/disks/shop-m/data?format=raw", nil, nil, "Range", "bytes=0-0,20000000-20000000,0-0")
+	wantStatus(t, resp, 200)
+	if resp.ContentLength != int64(len(content)) {
+		t.Errorf("%d bytes", resp.ContentLength)
+	}
 }
 
 // A download is by a grant, whose end cuts it.
