@@ -170,6 +170,10 @@ func TestStatusAfterFailover(t *testing.T) {
 	if got := st.Allowed(); len(got) != 0 {
 		t.Errorf("while a run is under way %v may be asked", got)
 	}
+	st.Active, st.Protection.State = "", dr.StatePlannedFailoverFailed
+	if got := st.Allowed(); !slices.Equal(got, []dr.Operation{dr.OpPlannedFailover, dr.OpFailover}) {
+		t.Errorf("after a planned failover that failed %v may be asked", got)
+	}
 	_, res, err := s.recovery.Result(ctx, run.ID)
 	if err != nil {
 		t.Fatal(err)

@@ -161,11 +161,12 @@ func (c *Controller) read(ctx context.Context, name string) (*records, error) {
 
 // Allowed is what a person may ask of the group now.
 func (s Status) Allowed() []dr.Operation {
-	ops := s.Protection.Allowed()
-	if s.Active != "" {
-		ops = slices.DeleteFunc(ops, dr.Operation.Runs)
-	}
-	return ops
+	return slices.DeleteFunc(s.Protection.Allowed(), func(o dr.Operation) bool {
+		if s.Active != "" {
+			return o.Runs()
+		}
+		return o == dr.OpCancel // there is nothing to cancel
+	})
 }
 
 // status puts together what is known of a group.
