@@ -19,8 +19,10 @@ var answers = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusUnauthorized)
 		_, _ = io.WriteString(w, `{"detail":"this needs a token"}`)
 	case r.URL.Path == "/v1/status":
-		_, _ = io.WriteString(w, `[{"group":"shop","site":"east","target":"west","state":"protected","replication":"idle","rpoSeconds":5,"rpoMet":true,"loseSeconds":4},
-			{"group":"<b>","site":"east","state":"protected","replication":"idle","rpoSeconds":5,"error":"no space","hint":"understudy vault stats"}]`)
+		_, _ = io.WriteString(w, `[{"group":"shop","site":"east","target":"west","state":"protected","replication":"idle","rpoSeconds":5,"rpoMet":true,"loseSeconds":4,"health":"healthy"},
+			{"group":"<b>","site":"east","state":"protected","replication":"idle","rpoSeconds":5,"error":"no space","hint":"understudy vault stats",
+			 "health":"critical","healthReason":"nothing can be recovered"},
+			{"group":"late","site":"east","state":"protected","replication":"idle","rpoSeconds":5,"rpoMet":true,"health":"unknown","healthReason":"not heard of"}]`)
 	default:
 		w.WriteHeader(http.StatusNotFound)
 		_, _ = io.WriteString(w, `{"detail":"no such path"}`)
@@ -73,7 +75,9 @@ func TestServes(t *testing.T) {
 		{"program asks for what is not there", "/groupz", built, []string{"Authorization", "Bearer right"}, 404, "no such path", ""},
 		{"not built", "/", fstest.MapFS{".keep": {}}, []string{"Accept", "text/html"}, 200, "make build", "no-store"},
 		{"status without a session", "/status", built, nil, 200, "Sign in", "no-store"},
-		{"status", "/status", built, []string{"Cookie", "understudy_session=right"}, 200, "1 needs attention", "no-store"},
+		{"status", "/status", built, []string{"Cookie", "understudy_session=right"}, 200, "✗ 1 critical</span>, <span class=\"bad\">? 1 unknown", "no-store"},
+		{"status of a ready controller", "/status", built, nil, 200, "✓ ready", "no-store"},
+		{"status tells why", "/status", built, []string{"Authorization", "Bearer right"}, 200, "critical: nothing can be recovered", "no-store"},
 		{"status, not built", "/status", fstest.MapFS{}, []string{"Authorization", "Bearer right"}, 200, "4s", "no-store"},
 		{"status escapes", "/status", built, []string{"Authorization", "Bearer right"}, 200, "&lt;b&gt;", "no-store"},
 	} {
@@ -88,6 +92,22 @@ func TestServes(t *testing.T) {
 				t.Errorf("%s: headers %v", tt.path, resp.Header)
 			}
 		})
+	}
+}
+
+func TestStatusOfControllerThatIsNotReady(t *testing.T) {
+	api := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		w.WriteHeader(http.StatusServiceUnavailable)
+		_, _ = io.WriteString(w, `{"status":503,"detail":"disk gone","hint":"mount it"}`)
+	})
+	h, err := New(Options{API: api, Files: built, Version: "1.2"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, httptest.NewRequest(http.MethodGet, "/status", nil))
+	if body := w.Body.String(); !strings.Contains(body, "✗ not ready</span> disk gone: mount it: 503") {
+		t.Error(body)
 	}
 }
 

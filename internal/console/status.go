@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"understudy/internal/api/wire"
+	"understudy/internal/dr"
 )
 
 //go:embed pages
@@ -46,17 +47,21 @@ func render(w http.ResponseWriter, name string, data any) {
 // status shows how things are to whoever may ask the API: it asks with the credentials that the request came with.
 func (s *server) status(w http.ResponseWriter, r *http.Request) {
 	data := struct {
-		Version      string
-		Built        bool
-		Ready        bool
-		NotReady     string
-		Denied       bool
-		Problem      string
-		Groups       []wire.Status
-		Waiting, Bad int
+		Version                    string
+		Built                      bool
+		Ready                      bool
+		NotReady                   string
+		Denied                     bool
+		Problem                    string
+		Groups                     []wire.Status
+		Critical, Warning, Unknown int // groups
+		Waiting                    int // for a person
 	}{Version: s.opts.Version}
 	_, data.Built = s.files[index]
-	var ready wire.Problem
+	var ready struct { // of the problem, when it is not ready
+		Detail string `json:"detail"`
+		Hint   string `json:"hint"`
+	}
 	code, err := s.ask(r, "/readyz", &ready)
 	data.Ready = err == nil && code == http.StatusOK
 	if !data.Ready {
@@ -74,8 +79,13 @@ func (s *server) status(w http.ResponseWriter, r *http.Request) {
 		if g.Waiting != "" {
 			data.Waiting++
 		}
-		if !g.RPOMet || g.Error != "" || len(g.SplitBrain) > 0 {
-			data.Bad++
+		switch g.Health {
+		case string(dr.HealthCritical):
+			data.Critical++
+		case string(dr.HealthWarning):
+			data.Warning++
+		case string(dr.HealthUnknown):
+			data.Unknown++
 		}
 	}
 	render(w, "status", data)
