@@ -108,7 +108,7 @@ A copy goes on after a crash of the controller. One that failed is kept for 7 da
 understudy run cancel RUN. The copy gets new MAC addresses and host ports, so that it can live beside the machine.`,
 		Example: `  understudy clone shop-db --site east --as shop-db-lab --network lan=lab --start
   understudy clone shop-db --group shop --point "2026-11-20 14:00" --to west --as shop-db-friday
-  understudy clone shop-db --site east --to west --format raw --size data=20GiB --cpus 4 --memory 2GiB
+  understudy clone shop-db --site east --to west --as shop-db-big --format raw --size data=20GiB --cpus 4 --memory 2GiB
   understudy clone --from azure:francecentral/MASTER --to azure:brazilsouth --network lan/default=lan/default
   understudy clone MASTER --site paris --as MASTER-lab --set azure.size=Standard_D2s_v5 --set azure.zone=2 --set 'disk/*/azure.sku=StandardSSD_LRS'`,
 		Args: cobra.RangeArgs(0, 1),
