@@ -214,8 +214,25 @@ func (r *Recovery) vacantFor(ctx context.Context, c *CloneSpec, m dr.Machine) er
 		return fmt.Errorf("list machines of site %s: %w", c.To, err)
 	}
 	i := slices.IndexFunc(list, func(m dr.Machine) bool { return m.Name == c.As })
-	if i >= 0 && list[i].Owner != c.Origin {
+	switch {
+	case i < 0:
+		return r.unreserved(ctx, c)
+	case list[i].Owner != c.Origin:
 		return dr.WithHint(fmt.Errorf("site %s has a machine %s already", c.To, c.As), dr.KindConflict, "give the copy another name: --as NAME")
+	}
+	return nil
+}
+
+// unreserved refuses a name that a failover needs: it would be refused for as long as the copy is there.
+func (r *Recovery) unreserved(ctx context.Context, c *CloneSpec) error {
+	groups, err := r.o.Store.Groups(ctx)
+	if err != nil {
+		return err
+	}
+	for _, g := range groups {
+		if g.Target == c.To && slices.ContainsFunc(g.Machines, func(m dr.MachinePolicy) bool { return m.Name == c.As }) {
+			return dr.WithHint(fmt.Errorf("a failover of group %s makes machine %s at %s", g.Name, c.As, c.To), dr.KindConflict, "give it another name with --as")
+		}
 	}
 	return nil
 }

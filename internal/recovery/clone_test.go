@@ -203,6 +203,8 @@ func TestCloneRefused(t *testing.T) {
 		"has no machine nope":       {Machine: "nope", Site: "east", To: "west"},
 		"has a machine taken":       {Machine: "pair", Site: "east", To: "west", As: "taken"},
 		"has a machine pair":        {Machine: "pair", Site: "east"},
+		"makes machine db at west":  {Machine: "db", Site: "east", To: "west"},
+		"makes machine web at west": {Machine: "db", Group: "shop", To: "west", As: "web"},
 		"cannot shrink":             {Machine: "pair", Site: "east", To: "west", Sizes: map[string]int64{"data": 4096}},
 		"has no disk x":             {Machine: "pair", Site: "east", To: "west", Sizes: map[string]int64{"x": 4096}},
 		"disk format \"vmdk\"":      {Machine: "pair", Site: "east", To: "west", Format: "vmdk"},
@@ -222,6 +224,7 @@ func TestCloneRefused(t *testing.T) {
 	for want, c := range map[string]recovery.CloneSpec{
 		"is protected with group shop": {Machine: "db", Site: "east", To: "west"},
 		"has a machine pair":           {Machine: "pair", Site: "east"},
+		"makes machine db at west":     {Machine: "pair", Site: "east", To: "west", As: "db"},
 		"cannot be moved":              {Machine: "db", Group: "shop", To: "west"},
 	} {
 		_, err := w.rec.Start(t.Context(), recovery.Request{Kind: recovery.KindMove, Clone: &c})

@@ -32,27 +32,35 @@ func (r *Recovery) prepareMove(ctx context.Context, q Request, p *Input, prot st
 	if q.Clone != nil && q.Clone.Site == "" {
 		return nil, dr.WithHint(errors.New("a recovery point cannot be moved"), dr.KindInvalid, "understudy clone "+q.Clone.Machine+" --group "+q.Clone.Group)
 	}
+	// First: no other name or site would help.
+	if err := r.unprotected(ctx, q.Clone); err != nil {
+		return nil, err
+	}
 	change, err := r.prepareClone(ctx, q, p, prot)
 	if err != nil {
 		return change, err
 	}
-	c := p.Clone
-	if c.To == c.Site && c.As == c.Machine {
+	if c := p.Clone; c.To == c.Site && c.As == c.Machine {
 		return change, dr.WithHint(errors.New("it is there already"), dr.KindInvalid, "give another site (--to) or another name (--as)")
 	}
+	return change, nil
+}
+
+// unprotected refuses to take a machine from the group that protects it.
+func (r *Recovery) unprotected(ctx context.Context, c *CloneSpec) error {
 	groups, err := r.o.Store.Groups(ctx)
-	if err != nil {
-		return change, err
+	if err != nil || c == nil {
+		return err
 	}
 	for _, g := range groups {
 		for _, m := range g.Machines {
 			if g.Site == c.Site && m.Name == c.Machine {
-				return change, dr.WithHint(fmt.Errorf("machine %s is protected with group %s, which would lose it", c.Machine, g.Name), dr.KindConflict,
+				return dr.WithHint(fmt.Errorf("machine %s is protected with group %s, which would lose it", c.Machine, g.Name), dr.KindConflict,
 					"move the whole group: understudy failover "+g.Name+" --planned")
 			}
 		}
 	}
-	return change, nil
+	return nil
 }
 
 // move copies a machine while it runs, stops it, copies what changed since, and starts the copy. The source is held until

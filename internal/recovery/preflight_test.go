@@ -158,8 +158,8 @@ func TestPreviewClone(t *testing.T) {
 	if err != nil || v.Made.Name != "web2" || v.Point == "" || v.Bytes != diskSize || v.Direct || len(v.Checks) == 0 || len(v.Calls) != 1 || v.Calls[0].Body != "RUN  true" || v.Calls[0].Site != "west" {
 		t.Errorf("of a point: %+v %v", v, err)
 	}
-	v, err = preview(recovery.CloneSpec{Machine: "web", Site: "east", To: "west"})
-	if err != nil || v.Made.Name != "web" || v.Point != "" || preflight.Worst(v.Checks) != preflight.Unknown {
+	v, err = preview(recovery.CloneSpec{Machine: "web", Site: "east", To: "west", As: "web2"})
+	if err != nil || v.Made.Name != "web2" || v.Point != "" || preflight.Worst(v.Checks) != preflight.Unknown {
 		t.Errorf("of a machine that runs: %+v %v", v, err)
 	}
 	if v, err = preview(recovery.CloneSpec{Machine: "web", Group: "shop", To: "east", As: "web2"}); err != nil || len(v.Checks)+len(v.Calls) != 0 {
