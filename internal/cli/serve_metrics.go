@@ -23,7 +23,7 @@ func serveMetrics(address string, b api.Backend, log *slog.Logger, failed contex
 	if err != nil {
 		return nil, dr.WithHint(fmt.Errorf("serve metrics: %w", err), dr.KindUnavailable, "choose another address with --metrics-listen, such as 127.0.0.1:7701")
 	}
-	server := &http.Server{Handler: api.Plain(b), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, IdleTimeout: 2 * time.Minute,
+	server := &http.Server{Handler: api.Plain(b), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: 20 * time.Second, IdleTimeout: 2 * time.Minute,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelWarn)}
 	log.Info("serving metrics", "url", "http://"+listener.Addr().String()+"/metrics")
 	if !listener.Addr().(*net.TCPAddr).IP.IsLoopback() { // of a listener on tcp
