@@ -121,6 +121,13 @@ try {
   await button('Reprotect').waitFor();
   assert.equal(await button('Pause').count() + (await button('Test failover').count()), 0, 'what the state refuses is offered');
   await hold(tab, 'group committed');
+
+  // East is still gone: the group is protected where it runs all the same.
+  await button('Reprotect').click();
+  await page.getByRole('dialog').getByRole('button', { name: 'Reprotect', exact: true }).click();
+  await page.getByRole('heading', { name: 'Reprotection of shop' }).waitFor();
+  await page.locator('header, h1 ~ *', { hasText: 'Succeeded' }).first().waitFor();
+  await hold(tab, 'reprotected');
 } catch (err) {
   fault('went wrong', err.message);
   await page.screenshot({ path: picture('went-wrong'), fullPage: true });

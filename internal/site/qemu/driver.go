@@ -167,10 +167,25 @@ func (d *Driver) machine(name string) (*machine, error) {
 	return m, nil
 }
 
+// definitions is the folder of the machines' definitions, which every site has.
+func (d *Driver) definitions() string { return filepath.Join(d.cfg.Dir, "machines") }
+
+// present says why the site is not there: a disk that is not mounted, or a site that is lost. What it had is not known then
+// to be gone.
+func (d *Driver) present() error {
+	if _, err := os.Stat(d.definitions()); err != nil {
+		return dr.WithHint(fmt.Errorf("site %s is not there: %w", d.cfg.Dir, err), dr.KindUnavailable, "mount it again; when it is lost, fail its groups over")
+	}
+	return nil
+}
+
 // Machines lists the machines of the site. With an error about a definition that cannot be read come the machines
 // whose definitions can.
 func (d *Driver) Machines(ctx context.Context) ([]dr.Machine, error) {
-	entries, err := os.ReadDir(filepath.Join(d.cfg.Dir, "machines"))
+	if err := d.present(); err != nil {
+		return nil, err
+	}
+	entries, err := os.ReadDir(d.definitions())
 	if err != nil {
 		return nil, fmt.Errorf("list machines: %w", err)
 	}

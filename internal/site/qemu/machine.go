@@ -53,6 +53,9 @@ func (m *machine) load() error {
 	defer m.loading.Unlock()
 	spec, err := m.readSpec()
 	if errors.Is(err, os.ErrNotExist) {
+		if err := m.d.present(); err != nil {
+			return err
+		}
 		return dr.WithHint(fmt.Errorf("machine %s: no such machine at site %s", m.name, m.d.cfg.Dir), dr.KindNotFound,
 			"list the site's machines: understudy machine list")
 	}
