@@ -115,6 +115,9 @@ func (a *App) userAddCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if u.Password == "" {
+				a.Note("%s has no password and cannot log in yet: understudy user password %s --password-file FILE", v.Name, v.Name)
+			}
 			return a.printUser(v)
 		},
 	}

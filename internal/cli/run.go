@@ -2,8 +2,10 @@ package cli
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -99,18 +101,18 @@ func (a *App) runShowCommand() *cobra.Command {
 			if !a.Human() {
 				return out.One(a.Printer, r, r.ID)
 			}
-			a.printRun(r)
+			a.printRun(cmd.Context(), api, r)
 			return nil
 		},
 	}
 }
 
-func (a *App) printRun(r wire.Run) {
+func (a *App) printRun(ctx context.Context, api *client.Client, r wire.Run) {
 	a.Line("%s  %s of %s: %s, %s", r.ID, r.Kind, about(r), a.Styled(runStyle(r.State), r.State), a.took(&r.Requested, r.Ended))
 	for _, s := range r.Steps {
 		a.Line("%s", a.stepLine(s))
 	}
-	a.printOutcome(r)
+	a.printOutcome(ctx, api, r)
 }
 
 var stepMarks = map[string]string{"succeeded": "done", "failed": "FAILED", "cancelled": "cancelled", "running": "...", "waiting": "waiting", "pending": ""}
@@ -146,7 +148,7 @@ func (a *App) stepLine(s wire.Step) string {
 }
 
 // printOutcome says what a run achieved and what comes next.
-func (a *App) printOutcome(r wire.Run) {
+func (a *App) printOutcome(ctx context.Context, api *client.Client, r wire.Run) {
 	if point, ok := r.Result["point"].(string); ok && point != "" {
 		a.Line("point %s", point)
 	}
@@ -168,18 +170,42 @@ func (a *App) printOutcome(r wire.Run) {
 	if r.State != "succeeded" {
 		return
 	}
+	var s wire.Status
+	switch r.Kind {
+	case "test-failover", "failover", "planned-failover", "commit":
+		var err error
+		if s, err = api.GroupStatus(ctx, r.Group); err != nil {
+			return // what the run did is said; whether anything is left to do is not known
+		}
+	}
+	if text := next(r, s); text != "" {
+		a.Note("next: %s", text)
+	}
+}
+
+// next is what a run that succeeded leaves to a person. A run may be looked at long after it: what was done since, or
+// would be refused for another reason, is not said.
+func next(r wire.Run, s wire.Status) string {
+	may := func(o dr.Operation) bool { return slices.Contains(s.Allowed, string(o)) }
 	switch r.Kind {
 	case "test-failover":
-		a.Note("next: look at it, then understudy cleanup %s", r.Group)
+		if s.TestRun == r.ID && may(dr.OpCleanup) {
+			return "look at it, then understudy cleanup " + r.Group
+		}
 	case "drill":
-		a.Note("next: understudy run report %s --out report.html", r.ID)
+		return "understudy run report " + r.ID + " --out report.html"
 	case "failover", "planned-failover":
-		a.Note("next: look at it, then understudy commit %s", r.Group)
+		if s.Run == r.ID && may(dr.OpCommit) {
+			return "look at it, then understudy commit " + r.Group
+		}
 	case "commit":
-		a.Note("next: understudy reprotect %s", r.Group)
+		if may(dr.OpReprotect) {
+			return "understudy reprotect " + r.Group
+		}
 	case "reprotect":
-		a.Note("next: understudy failback %s, when it is time", r.Group)
+		return "understudy failback " + r.Group + ", when it is time"
 	}
+	return ""
 }
 
 // waitFlags say whether to wait for a run.
@@ -262,7 +288,7 @@ func (a *App) watch(cmd *cobra.Command, api *client.Client, id string) error {
 		}
 	case out.Table:
 		a.Line("%s: %s in %s", last.ID, a.Styled(runStyle(last.State), last.State), a.took(&last.Requested, last.Ended))
-		a.printOutcome(last)
+		a.printOutcome(cmd.Context(), api, last)
 	}
 	return outcome(last)
 }
