@@ -68,6 +68,9 @@ func (s *server) overview(a huma.API) {
 		})
 }
 
+// undecidedMost is how many groups an overview names that wait for a decision.
+const undecidedMost = 10
+
 func fromOverview(o controller.Overview) wire.Overview {
 	w := wire.Overview{
 		At: o.At.UTC(), Groups: o.Groups, StaleSeconds: dr.StaleAfter.Seconds(),
@@ -77,9 +80,12 @@ func fromOverview(o controller.Overview) wire.Overview {
 			Off: o.Replication[dr.ReplicationOff], Unknown: o.Replication[dr.ReplicationUnknown]},
 		Recoverability: wire.RecoverabilityCounts{Proven: o.Recoverability[dr.Proven], ProvenStale: o.Recoverability[dr.ProvenStale],
 			NeverProven: o.Recoverability[dr.NeverProven], NotRecoverable: o.Recoverability[dr.NotRecoverable]},
-		WorstLag: []wire.GroupLag{}, Critical: convert(o.Critical, fromCritical), Active: []wire.Run{}, Waiting: []wire.Run{}, DrillsOverdue: []wire.OverdueDrill{}, SplitBrains: []wire.SplitBrain{},
+		WorstLag: []wire.GroupLag{}, Critical: convert(o.Critical, fromCritical), UndecidedCount: len(o.Undecided), Active: []wire.Run{}, Waiting: []wire.Run{}, DrillsOverdue: []wire.OverdueDrill{}, SplitBrains: []wire.SplitBrain{},
 		Vaults: []wire.VaultFill{}, Links: convert(o.Links, fromLink), Monitors: convert(o.Monitors, fromMonitor),
 	}
+	w.Undecided = convert(o.Undecided[:min(len(o.Undecided), undecidedMost)], func(s controller.Status) wire.UndecidedGroup {
+		return wire.UndecidedGroup{Group: s.Group.Name, State: s.Decision()}
+	})
 	for _, s := range o.Worst {
 		w.WorstLag = append(w.WorstLag, wire.GroupLag{Group: s.Group.Name, LoseSeconds: s.Lose.Seconds(), RPOSeconds: s.RPO.Seconds(), Health: string(s.Health)})
 	}

@@ -105,6 +105,12 @@ func TestOverviewAndHistory(t *testing.T) {
 	if err != nil || o.Groups != 1 || o.Recoverability[dr.NeverProven] != 1 {
 		t.Errorf("of one group: %+v, %v", o, err)
 	}
+	if _, err := s.store.ChangeProtection(ctx, "mail", func(p *store.Protection) error { p.Test = dr.TestRunning; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if o, err = s.Overview(ctx, all); err != nil || len(o.Undecided) != 1 || o.Undecided[0].Group.Name != "mail" {
+		t.Errorf("with a test that runs: %+v, %v", o.Undecided, err)
+	}
 	list, err := s.History(ctx, "shop", time.Now().Add(-time.Hour), time.Now().Add(time.Hour), 10)
 	if err != nil || len(list) == 0 || list[0].Changed == 0 {
 		t.Errorf("history: %+v, %v", list, err)
@@ -112,6 +118,32 @@ func TestOverviewAndHistory(t *testing.T) {
 	if _, err := s.History(ctx, "none", time.Now().Add(-time.Hour), time.Now(), 10); dr.KindOf(err) != dr.KindNotFound {
 		t.Errorf("history of nothing: %v", err)
 	}
+}
+
+func TestDecision(t *testing.T) {
+	for want, list := range map[string][]Status{
+		"failed-over":  {{Protection: protection(dr.StateFailedOver, dr.TestNone)}},
+		"committed":    {{Protection: protection(dr.StateCommitted, "")}},
+		"test-running": {{Protection: protection(dr.StatePaused, dr.TestRunning)}},
+		"test-failed":  {{Protection: protection(dr.StateProtected, dr.TestFailed)}},
+		"": {
+			{Protection: protection(dr.StateProtected, dr.TestNone)},
+			{Protection: protection(dr.StateProtected, dr.TestStarting)},
+			{Protection: protection(dr.StateReprotectFailed, dr.TestNone)},
+			{Protection: protection(dr.StateFailedOver, dr.TestNone), Active: "r-1"},
+			{Protection: protection(dr.StateProtected, dr.TestRunning), Active: "r-1"},
+		},
+	} {
+		for _, s := range list {
+			if got := s.Decision(); got != want {
+				t.Errorf("%+v: %q, want %q", s.Protection.Protection, got, want)
+			}
+		}
+	}
+}
+
+func protection(state dr.State, test dr.TestState) store.Protection {
+	return store.Protection{Protection: dr.Protection{State: state, Test: test}}
 }
 
 func TestUsageAndForesight(t *testing.T) {

@@ -25,6 +25,7 @@ type Overview struct {
 	Worst          []Status // by what would be lost, the most first
 	Critical       []Status // without those of SplitBrains, at most worstMost, the ones that would lose most first
 	SplitBrains    []Status
+	Undecided      []Status // of the others: where a person decides what comes next, and nothing is under way
 	Overdue        []Status // drills that are
 	Active         []store.Run
 	Vaults         []VaultState
@@ -62,6 +63,8 @@ func (c *Controller) Overview(ctx context.Context, sees func(group, siteName str
 			o.SplitBrains = append(o.SplitBrains, s)
 		} else if s.Health == dr.HealthCritical {
 			o.Critical = append(o.Critical, s)
+		} else if s.Decision() != "" {
+			o.Undecided = append(o.Undecided, s)
 		}
 		if s.Drill != nil && s.Drill.Overdue > 0 {
 			o.Overdue = append(o.Overdue, s)
@@ -87,6 +90,20 @@ func (c *Controller) Overview(ctx context.Context, sees func(group, siteName str
 	monitors, err := c.store.Monitors(ctx)
 	o.Monitors = slices.DeleteFunc(monitors, func(m store.Monitor) bool { return !alarms(m) || !sees("", m.Site) })
 	return o, err
+}
+
+// Decision is the state in which nothing goes on until a person decides, such as to commit; empty when it is none of those, or
+// while a run is under way, which asks by itself. What failed is critical instead.
+func (s Status) Decision() string {
+	switch state, test := s.Protection.State, s.Protection.Test; {
+	case s.Active != "":
+		return ""
+	case state == dr.StateFailedOver, state == dr.StateCommitted:
+		return string(state)
+	case test == dr.TestRunning, test == dr.TestFailed:
+		return "test-" + string(test)
+	}
+	return ""
 }
 
 // worst are those of a list that would lose most, the most first.

@@ -43,6 +43,8 @@ type Overview struct {
 	Recoverability RecoverabilityCounts `json:"recoverability"`
 	WorstLag       []GroupLag           `json:"worstLag" doc:"Ten groups of which the most would be lost now, the worst first"`
 	Critical       []CriticalGroup      `json:"critical" doc:"At most ten groups that are critical and not in splitBrains, those that would lose most first"`
+	Undecided      []UndecidedGroup     `json:"undecided" doc:"At most ten groups, neither critical nor in splitBrains, of which a person has to decide what comes next"`
+	UndecidedCount int                  `json:"undecidedCount" doc:"How many there are"`
 	Active         []Run                `json:"activeRuns" doc:"Runs that have not ended and wait for nobody"`
 	Waiting        []Run                `json:"waitingRuns" doc:"Runs that wait for a person; the message is what they ask"`
 	DrillsOverdue  []OverdueDrill       `json:"drillsOverdue"`
@@ -88,6 +90,12 @@ type CriticalGroup struct {
 	Hint        string   `json:"hint,omitempty"`
 	Replicating string   `json:"replicating"`
 	LoseSeconds *float64 `json:"loseSeconds,omitempty" doc:"What a failover would lose now; absent when there is nothing to fail over to"`
+}
+
+// An UndecidedGroup is a group that stays as it is until a person says what comes next.
+type UndecidedGroup struct {
+	Group string `json:"group"`
+	State string `json:"state" enum:"failed-over,committed,test-running,test-failed" doc:"Failed over: to be committed; committed: to be reprotected; a test: to be cleaned up"`
 }
 
 // GroupLag is what would be lost of a group now.

@@ -51,6 +51,7 @@ export const overview = (): Schemas['Overview'] => ({
     .map((s) => ({ group: s.group, loseSeconds: s.loseSeconds ?? 0, rpoSeconds: s.rpoSeconds, health: s.health })),
   critical: statuses().filter((s) => s.health === 'critical' && s.group !== 'orders').map((s) => ({ group: s.group, reason: s.healthReason ?? '', replicating: s.replicating, loseSeconds: s.loseSeconds })),
   activeRuns: runs().filter((r) => r.state === 'running'), waitingRuns: runs().filter((r) => r.state === 'waiting'),
+  undecided: [{ group: 'billing', state: 'failed-over' }, { group: 'intranet', state: 'committed' }, { group: 'ledger', state: 'test-running' }], undecidedCount: 4,
   drillsOverdue: [{ group: 'archive', overdueSeconds: 120 * 86400, limitSeconds: 90 * 86400, provenAt: ago(120 * 86400) }],
   splitBrains: [{ group: 'orders', machines: ['east/orders-db'] }],
   vaults: [{ name: 'main', url: 's3://understudy-main?endpoint=https://objects.example.com', groups: 6, at: ago(300), bytes: 1_840_000_000_000 }, { name: 'cold', url: 'file:///srv/cold', groups: 2, at: ago(300), bytes: 412_000_000_000, freeBytes: 88_000_000_000 }],

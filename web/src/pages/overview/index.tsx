@@ -1,9 +1,10 @@
 import { Group, SimpleGrid, Stack, Text } from '@mantine/core';
-import { IconAlertTriangleFilled, IconCircleXFilled, IconHandStop, IconHelpCircleFilled, IconShieldCheckFilled, IconShieldOff, IconUrgent } from '@tabler/icons-react';
+import { IconAlertTriangleFilled, IconCircleXFilled, IconHandStop, IconHelpCircleFilled, IconShieldCheckFilled, IconShieldOff, IconUrgent, IconUsers } from '@tabler/icons-react';
 import type { ReactNode } from 'react';
 import type { Schemas } from '../../api/client';
 import { useConnection } from '../../api/connection';
 import { useAnswer, useGet } from '../../api/query';
+import { useMay } from '../../api/session';
 import { follow, Link } from '../../app/router';
 import { links } from '../../app/links';
 import { useMessages } from '../../i18n/i18n';
@@ -171,9 +172,11 @@ function Needs({ o }: { o: View }) {
   const { reachable } = useConnection();
   const open = useAnswer('/v1/machines', { query: { protected: 'no', limit: 1 } }).data;
   const unprotected = open?.total ?? open?.data.length ?? 0;
+  const may = useMay();
+  const approvals = (useGet('/v1/approvals', {}, { enabled: may('read') }).data ?? []).filter((a) => a.state === 'wanted').length;
   const busy = new Set([...o.activeRuns, ...o.waitingRuns].map((r) => r.group));
   const more = o.health.critical - o.splitBrains.length - o.critical.length;
-  const none = o.critical.length + o.waitingRuns.length + o.splitBrains.length + o.drillsOverdue.length + o.monitorsInAlarm.length + unprotected === 0;
+  const none = o.critical.length + o.waitingRuns.length + o.splitBrains.length + o.drillsOverdue.length + o.monitorsInAlarm.length + o.undecided.length + approvals + unprotected === 0;
   return (
     <Section title={w.needs}>
       <Stack gap="sm">
@@ -211,6 +214,21 @@ function Needs({ o }: { o: View }) {
             {said(r.message)} · <Time at={r.started ?? r.requested} ago />
           </Line>
         ))}
+        {o.undecided.map((u) => (
+          <Line key={u.group} icon={<IconHandStop size={20} />} tone="warn" to={links.group(u.group)} title={`${u.group}: ${w.decide}`}>
+            {w[u.state]}
+          </Line>
+        ))}
+        {o.undecidedCount > o.undecided.length && (
+          <Link to="/groups" fz="sm">
+            {w.moreUndecided(o.undecidedCount - o.undecided.length)}
+          </Link>
+        )}
+        {approvals > 0 && (
+          <Line icon={<IconUsers size={20} />} tone="warn" to="/settings?tab=approvals" title={w.approvals(approvals)}>
+            {w.approvalsText}
+          </Line>
+        )}
         {o.drillsOverdue.map((d) => (
           <Line key={d.group} icon={<IconAlertTriangleFilled size={20} />} tone="warn" to={links.group(d.group)} title={`${d.group}: ${w.overdue}`}>
             {w.overdueText(f.duration(d.overdueSeconds), f.duration(d.limitSeconds))}

@@ -19,6 +19,8 @@ export const overview = messages({
     unprotected: (n: string) => (n === '1' ? '1 machine is not protected' : `${n} machines are not protected`), unprotectedText: 'If their site is lost, so are they.',
     emptyTitle: 'Nothing is protected yet', emptyText: 'Say where machines run, where recovery points are kept, and which machines belong together. Three commands, or the pages of sites and vaults.',
     allGroups: 'All groups',
+    'failed-over': 'Failed over: watch it, then commit', committed: 'Committed: to be reprotected', 'test-running': 'A test failover runs: clean it up when you are done', 'test-failed': 'A test failover failed: clean up what it left',
+    decide: 'Waits for a decision', moreUndecided: (n: number) => (n === 1 ? '1 more waits for a decision' : `${n} more wait for a decision`), approvals: (n: number) => (n === 1 ? '1 request waits for a second person' : `${n} requests wait for a second person`), approvalsText: 'Approve or reject what others asked for.',
   },
   ja: {
     title: '概要', safe: (n, f) => `${f(n)} グループすべてが安全です`, unproven: (n, of, f) => `レプリケーションは正常ですが、${f(of)} グループ中 ${f(n)} グループは起動が実証されていません`, attention: (n, of, f) => `${f(of)} グループ中 ${f(n)} グループに対応が必要です`, unknown: '現在の状態は不明です',
@@ -31,6 +33,8 @@ export const overview = messages({
     unprotected: (n) => `${n} 台のマシンが保護されていません`, unprotectedText: 'サイトが失われると、一緒に失われます。',
     emptyTitle: 'まだ何も保護されていません', emptyText: 'マシンの稼働サイト、復旧ポイントの保管先、まとめて扱うマシンを指定します。三つのコマンド、またはサイトとボールトのページで設定できます。',
     allGroups: 'すべてのグループ',
+    'failed-over': 'フェールオーバー済み: 確認してから確定してください', committed: '確定済み: 再保護してください', 'test-running': 'テストフェールオーバーが稼働中です。終わったら後片付けをしてください', 'test-failed': 'テストフェールオーバーが失敗しました。残ったものを後片付けしてください',
+    decide: '判断待ち', moreUndecided: (n) => `ほかに判断待ち ${n} 件`, approvals: (n) => `${n} 件の申請が二人目の承認を待っています`, approvalsText: 'ほかの人の申請を承認または却下してください。',
   },
   fr: {
     title: 'Vue d’ensemble', safe: (n, f) => (n === 1 ? 'Le seul groupe est en sécurité' : `Les ${f(n)} groupes sont en sécurité`),
@@ -45,5 +49,7 @@ export const overview = messages({
     unprotected: (n) => (n === '1' ? '1 machine n’est pas protégée' : `${n} machines ne sont pas protégées`), unprotectedText: 'Si leur site est perdu, elles le sont aussi.',
     emptyTitle: 'Rien n’est encore protégé', emptyText: 'Indiquez où tournent les machines, où sont gardés les points de reprise, et quelles machines vont ensemble : trois commandes, ou les pages des sites et des coffres.',
     allGroups: 'Tous les groupes',
+    'failed-over': 'Basculé : observez, puis validez', committed: 'Validé : à reprotéger', 'test-running': 'Un basculement d’essai tourne : nettoyez-le quand vous aurez fini', 'test-failed': 'Un basculement d’essai a échoué : nettoyez ce qu’il a laissé',
+    decide: 'Attend une décision', moreUndecided: (n) => (n === 1 ? '1 autre attend une décision' : `${n} autres attendent une décision`), approvals: (n) => (n === 1 ? '1 demande attend une deuxième personne' : `${n} demandes attendent une deuxième personne`), approvalsText: 'Approuvez ou refusez ce que d’autres ont demandé.',
   },
 });
