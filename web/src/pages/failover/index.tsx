@@ -33,7 +33,7 @@ export default function FailoverPage({ params }: PageProps) {
   const named = search.get('plan') ?? plans.data?.[0]?.name;
   const plan = named === noPlan ? undefined : named;
   // What was already chosen need not be asked again.
-  const [step, go] = useState(kind ? (kind === 'planned' ? 2 : 1) : 0);
+  const [step, go] = useState(kind ? 1 : 0);
   const [typed, type] = useState('');
   const choice = { kind: kind ?? 'test', point: kind === 'planned' ? undefined : point, plan };
   const preview = useQuery<Schemas['Preview'], Problem>({
