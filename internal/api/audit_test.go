@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -326,6 +327,35 @@ func TestFourEyesCovers(t *testing.T) {
 		t.Errorf("the source does not answer: %+v", p)
 	}
 	_ = bob
+}
+
+// Who approves reads what is decided, and no secret.
+func TestFourEyesTells(t *testing.T) {
+	w, ann, _ := fourEyed(t)
+	w.wanted(ann, "PUT", "/v1/policies", wire.Policy{Name: "gold", RPO: wire.Duration(time.Minute), Keep: "all for 1h"})
+	wantStatus(t, w.ask(ann, "PUT", "/v1/policies", wire.Policy{Name: "thin", RPO: wire.Duration(time.Minute), Keep: "all for 30m"}, nil), 200)
+	w.wanted(ann, "POST", "/v1/groups", wire.Group{Name: "shop", Site: "east", Target: "west", Vault: "main", Policy: "thin", Machines: []wire.GroupMachine{{Name: "db"}}})
+	w.wanted(ann, "PUT", "/v1/users/eve", wire.UserChange{Grants: []wire.RoleGrant{{Role: "viewer", Scope: "site:east"}, {Role: "admin", Scope: "*"}}, Password: "a password of eve"})
+	w.wanted(ann, "PUT", "/v1/users/bob", wire.UserChange{Grants: []wire.RoleGrant{}})
+	w.wanted(ann, "POST", "/v1/tokens", wire.TokenRequest{Name: "t", TTL: wire.Duration(time.Hour), Grants: []wire.RoleGrant{{Role: "operator", Scope: "group:shop"}}})
+	wantStatus(t, w.ask(ann, "PUT", "/v1/users/eve", wire.UserChange{Grants: []wire.RoleGrant{{Role: "viewer", Scope: "all of it"}}}, nil), 422)
+	var list []wire.Approval
+	w.ask(ann, "GET", "/v1/approvals", nil, &list)
+	var got []string
+	for _, a := range list {
+		got = append(got, a.About)
+	}
+	want := []string{
+		"add user eve with admin on everything, viewer on site:east, and set the password",
+		"change user bob from admin on everything to no role",
+		`keep recovery points for less time, by policy gold: from "all for 1h, 1d for 30d" to "all for 1h"`,
+		`keep the recovery points of group shop for less time, by policy thin in place of gold: from "all for 1h, 1d for 30d" to "all for 30m"`,
+		"make token t for 1h with operator on group:shop",
+	}
+	slices.Sort(got)
+	if !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
 }
 
 // Approvals and what becomes of them do not depend on the controller that they were given to. Whatever is killed, a request

@@ -2,6 +2,8 @@ package api
 
 import (
 	"context"
+	"fmt"
+	"strings"
 	"time"
 
 	"understudy/internal/access"
@@ -87,7 +89,13 @@ func (g guard) secondForGroup(ctx context.Context, v dr.Group) error {
 	if !dr.Shortens(keeps[old.Policy], keeps[name]) {
 		return nil
 	}
-	return g.second(ctx, access.Protect, groupObject(old), "keep the recovery points of group "+v.Name+" for less time, by policy "+name)
+	return g.second(ctx, access.Protect, groupObject(old), "keep the recovery points of group "+v.Name+" for less time, by policy "+name+" in place of "+old.Policy+": "+
+		keeping(keeps[old.Policy], keeps[name]))
+}
+
+// keeping says what is kept before and after a change.
+func keeping(before, after []dr.Tier) string {
+	return fmt.Sprintf("from %q to %q", dr.FormatTiers(before), dr.FormatTiers(after))
 }
 
 // PutPolicy that keeps less than before shortens retention.
@@ -101,7 +109,7 @@ func (g guard) PutPolicy(ctx context.Context, p dr.Policy) error {
 			if old.Name != p.Name || !dr.Shortens(old.Keep, p.Keep) {
 				continue
 			}
-			if err := g.second(ctx, access.Configure, access.Object{}, "keep recovery points for less time, by policy "+p.Name); err != nil {
+			if err := g.second(ctx, access.Configure, access.Object{}, "keep recovery points for less time, by policy "+p.Name+": "+keeping(old.Keep, p.Keep)); err != nil {
 				return err
 			}
 		}
@@ -163,14 +171,63 @@ func (g guard) ConfirmMove(ctx context.Context, run string, deleteSource bool, b
 // Whoever could make a user alone could be two people.
 
 func (g guard) PutUser(ctx context.Context, name string, grants access.Grants, secret string) (store.User, error) {
-	if err := g.second(ctx, access.ManageAccess, access.Object{}, "add or change user "+name); err != nil {
-		return store.User{}, err
+	if g.s.opts.FourEyes {
+		about, err := g.userChange(ctx, name, grants, secret)
+		if err == nil {
+			err = g.second(ctx, access.ManageAccess, access.Object{}, about)
+		}
+		if err != nil {
+			return store.User{}, err
+		}
 	}
 	return g.Backend.PutUser(ctx, name, grants, secret)
 }
 
+// userChange says what a user may do before and after a change.
+func (g guard) userChange(ctx context.Context, name string, grants access.Grants, secret string) (string, error) {
+	if err := grants.Validate(); err != nil {
+		return "", err
+	}
+	password := ""
+	if secret != "" {
+		password = ", and set the password"
+	}
+	old, err := g.Backend.User(ctx, name)
+	switch {
+	case dr.KindOf(err) == dr.KindNotFound:
+		return "add user " + name + " with " + roles(grants) + password, nil
+	case err != nil:
+		return "", err
+	}
+	return "change user " + name + " from " + roles(old.Grants) + " to " + roles(grants) + password, nil
+}
+
+// roles lists grants for people.
+func roles(grants access.Grants) string {
+	if len(grants) == 0 {
+		return "no role"
+	}
+	var text []string
+	for _, one := range grants.Sorted() {
+		where := string(one.Scope)
+		if one.Scope == access.Everywhere {
+			where = "everything"
+		}
+		text = append(text, string(one.Role)+" on "+where)
+	}
+	return strings.Join(text, ", ")
+}
+
 func (g guard) AddToken(ctx context.Context, name string, grants access.Grants, ttl time.Duration, by access.Caller) (string, store.Token, error) {
-	if err := g.second(ctx, access.ManageAccess, access.Object{}, "make token "+name); err != nil {
+	lasts := "that never ends"
+	if ttl > 0 {
+		lasts = "for " + dr.FormatDuration(ttl)
+	}
+	err := grants.Validate()
+	if err == nil {
+		err = g.second(ctx, access.ManageAccess, access.Object{}, "make token "+name+" "+lasts+" with "+roles(grants))
+	}
+	if err != nil {
 		return "", store.Token{}, err
 	}
 	return g.Backend.AddToken(ctx, name, grants, ttl, by)

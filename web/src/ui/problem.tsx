@@ -1,5 +1,6 @@
 import { Button, Stack, Text } from '@mantine/core';
 import { Problem } from '../api/client';
+import { Link } from '../app/router';
 import { useMessages } from '../i18n/i18n';
 import { words } from './words';
 
@@ -23,6 +24,11 @@ export function ProblemNote({ problem, again }: { problem: Error | null | undefi
           <Text size="sm">
             {w.hint}: {p.hint}
           </Text>
+        )}
+        {p?.kind === 'approval-wanted' && (
+          <Link to="/settings?tab=approvals" underline="always" fz="sm" w="fit-content">
+            {w.approvals}
+          </Link>
         )}
         {again && (
           <Button size="xs" variant="default" w="fit-content" onClick={again}>
