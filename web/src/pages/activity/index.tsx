@@ -52,7 +52,7 @@ function Events() {
       <Loaded from={list}>
         {(data) =>
           data.length === 0 ? (
-            <Text className="dim">{w.none}</Text>
+            <Text className="dim">{q || group || before ? w.none : w.nothingYet}</Text>
           ) : (
             <>
               <Table
@@ -131,7 +131,7 @@ function Audit() {
       <Loaded from={list}>
         {({ data }) =>
           data.length === 0 ? (
-            <Text className="dim">{w.none}</Text>
+            <Text className="dim">{actor || object || after ? w.none : w.nothingAsked}</Text>
           ) : (
             <>
               <Table

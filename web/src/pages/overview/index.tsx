@@ -7,6 +7,7 @@ import { useAnswer, useGet } from '../../api/query';
 import { useMay } from '../../api/session';
 import { follow, Link } from '../../app/router';
 import { links } from '../../app/links';
+import { names } from '../../app/routes';
 import { useMessages } from '../../i18n/i18n';
 import type { Tone } from '../../ui/badge';
 import { Empty } from '../../ui/empty';
@@ -21,13 +22,23 @@ type View = Schemas['Overview'];
 
 export default function Overview() {
   const w = useMessages(overview);
+  const pages = useMessages(names);
   const asked = useGet('/v1/overview');
   return (
     <Page title={w.title}>
       <Loaded from={asked}>
         {(o) =>
           o.groups === 0 ? (
-            <Empty title={w.emptyTitle} cmd="understudy site add east --provider qemu --set dir=/srv/east">
+            <Empty
+              title={w.emptyTitle}
+              action={
+                <Group gap="lg" justify="center">
+                  <Link to="/sites">{pages.sites}</Link>
+                  <Link to="/machines">{pages.machines}</Link>
+                </Group>
+              }
+              cmd="understudy site add east --provider qemu --set dir=/srv/east"
+            >
               {w.emptyText}
             </Empty>
           ) : (
