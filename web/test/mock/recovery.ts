@@ -15,7 +15,7 @@ export const run = (id: string): Schemas['Run'] => {
       id, kind: 'planned-failover', group: 'orders', state: 'succeeded', requested: past(800), started: past(799), ended: past(740), by: 'aiko', point: 'latest', plan: 'orders',
       result: { point: '3-00000112', rtoSeconds: 14.2, rpoSeconds: 0.4 },
       steps: [
-        step('find the newest recovery point of orders', 'succeeded', 799, 798), step('shut down orders-web at east', 'succeeded', 798, 792), step('shut down orders-db at east', 'succeeded', 792, 781),
+        step('find the newest recovery point of orders', 'succeeded', 799, 798), step('shut down orders-web at east', 'succeeded', 798, 792, { message: 'not possible now, done when it is seen there (site east does not answer)' }), step('shut down orders-db at east', 'succeeded', 792, 781),
         step('copy the last changes of orders', 'succeeded', 781, 779), step('make west the owner of orders in vault main', 'succeeded', 779, 778), step('create orders-db at west', 'succeeded', 778, 777), step('create orders-web at west', 'succeeded', 778, 776),
         step('start orders-db at west', 'succeeded', 776, 775), step('wait for tcp on port 7000 of orders-db', 'succeeded', 775, 768, { attempts: 3 }), step('start orders-web at west', 'succeeded', 768, 767), step('wait for http on port 80 of orders-web', 'succeeded', 767, 764),
         step('copy the disks of orders-db from the vault to west', 'succeeded', 764, 741), step('copy the disks of orders-web from the vault to west', 'succeeded', 764, 749),

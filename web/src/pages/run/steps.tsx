@@ -21,6 +21,12 @@ export function Steps({ steps }: { steps: Step[] }) {
   );
 }
 
+/** Whether the message is worth a line: what a step found that is over may matter most, such as a machine that could not be held. What failed has its error. */
+function tells(s: Step): boolean {
+  const message = said(s.message);
+  return !!message && (!over(s.state) || (s.state === 'succeeded' && !(s.title || s.name).includes(message)));
+}
+
 function One({ step: s }: { step: Step }) {
   const w = useMessages(words);
   const f = useFormat();
@@ -47,8 +53,8 @@ function One({ step: s }: { step: Step }) {
           </Text>
         )}
       </Group>
-      {s.message && !over(s.state) && (
-        <Text size="sm" className="dim">
+      {tells(s) && (
+        <Text size="sm" className="dim" style={{ overflowWrap: 'anywhere' }}>
           {said(s.message)}
         </Text>
       )}
