@@ -52,7 +52,9 @@ export function Review({ preview: p, kind }: { preview: Schemas['Preview']; kind
           <Text fw={600} size="lg">
             {p.source} → {p.target}
           </Text>
-          <Fact tone={checks.some((c) => c.state === 'failure') || p.refused ? 'bad' : checks.length > 0 ? 'warn' : 'good'}>{checks.length > 0 ? w.found(checks.length) : p.refused ? w.refused : w.ready}</Fact>
+          <Fact tone={checks.some((c) => c.state === 'failure') || p.refused ? 'bad' : checks.length + p.warnings.length > 0 ? 'warn' : 'good'}>
+            {checks.length > 0 ? w.found(checks.length) : p.refused ? w.refused : p.warnings.length > 0 ? w.aware : w.ready}
+          </Fact>
         </Section>
       </SimpleGrid>
       <Section flush title={w.machines}>
