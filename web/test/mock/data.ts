@@ -86,7 +86,7 @@ export const points = (): Schemas['RecoveryPoint'][] => {
 };
 
 export const machines = (): Schemas['Machine'][] => [
-  { name: 'shop-db', cpus: 4, memoryMiB: 8192, power: 'on', agent: true, disks: [{ name: 'root', size: 20 * 2 ** 30, format: 'qcow2', path: 'images/shop-db.qcow2' }, { name: 'data', size: 200 * 2 ** 30, format: 'raw', path: 'images/shop-db-data.raw' }], nics: [{ network: 'prod', mac: '52:54:00:11:22:33' }, { network: 'access', mac: '52:54:00:11:22:40', forwards: [{ hostPort: 40022, guestPort: 22 }] }], boot: { firmware: 'uefi' } },
+  { name: 'shop-db', cpus: 4, memoryMiB: 8192, power: 'on', agent: true, disks: [{ name: 'kernel', size: 12 * 2 ** 20, format: 'raw', role: 'kernel' }, { name: 'root', size: 20 * 2 ** 30, format: 'qcow2', path: 'images/shop-db.qcow2' }, { name: 'data', size: 200 * 2 ** 30, format: 'raw', path: 'images/shop-db-data.raw' }], nics: [{ network: 'prod', mac: '52:54:00:11:22:33' }, { network: 'access', mac: '52:54:00:11:22:40', forwards: [{ hostPort: 40022, guestPort: 22 }] }], boot: { cmdline: 'root=/dev/vda1' } },
   { name: 'shop-web', cpus: 2, memoryMiB: 4096, power: 'on', disks: [{ name: 'root', size: 20 * 2 ** 30, format: 'qcow2' }], nics: [{ network: 'prod', mac: '52:54:00:11:22:34' }] },
 ];
 

@@ -23,9 +23,10 @@ interface Props {
 /** The disks of a point, and the one that is chosen. */
 function useDisks({ group, point }: Props) {
   const asked = useGet('/v1/groups/{name}/points/{point}/machines', { path: { name: group, point: point.id } });
-  const disks = (asked.isPlaceholderData ? [] : (asked.data ?? [])).flatMap((m) => m.disks.map((d) => ({ machine: m.name, disk: d.name, size: d.size, id: `${m.name}/${d.name}` })));
+  const disks = (asked.isPlaceholderData ? [] : (asked.data ?? [])).flatMap((m) => m.disks.map((d) => ({ machine: m.name, disk: d.name, size: d.size, role: d.role, id: `${m.name}/${d.name}` })));
   const [id, choose] = useState('');
-  return { disks, chosen: disks.find((d) => d.id === id) ?? disks[0], choose, error: asked.error };
+  // What the hypervisor boots a machine from, such as a kernel, is carried along like a disk, and seldom what is looked for.
+  return { disks, chosen: disks.find((d) => d.id === id) ?? disks.find((d) => !d.role) ?? disks[0], choose, error: asked.error };
 }
 
 function Choice({ disks, chosen, choose }: Pick<ReturnType<typeof useDisks>, 'disks' | 'chosen' | 'choose'>) {
