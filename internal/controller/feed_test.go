@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
 	"understudy/internal/dr"
+	"understudy/internal/site/fake"
 	"understudy/internal/store"
 )
 
@@ -205,6 +207,27 @@ func TestAllMachines(t *testing.T) {
 		t.Fatal(err)
 	}
 	if list, err = s.AllMachines(ctx); err != nil || len(list) != 2 || list[0].Status == nil || list[1].Status == nil {
+		t.Errorf("%+v %v", list, err)
+	}
+}
+
+// A group whose target does not answer is not healthy, however well it is replicated.
+func TestTargetDoesNotAnswer(t *testing.T) {
+	s := setUp(t)
+	ctx := t.Context()
+	addMachine(t, s.east, "db")
+	if _, err := s.Protect(ctx, shop); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Sync(ctx, "shop"); err != nil {
+		t.Fatal(err)
+	}
+	s.west.FailNext(fake.OpMachines, errors.New("no route to host"))
+	if _, err := s.AllMachines(ctx); err != nil {
+		t.Fatal(err)
+	}
+	list, err := s.Status(ctx, "shop")
+	if err != nil || list[0].Health != dr.HealthWarning || !strings.Contains(list[0].HealthReason, "its target west does not answer: ") || !strings.Contains(list[0].Warning, "no route to host") {
 		t.Errorf("%+v %v", list, err)
 	}
 }

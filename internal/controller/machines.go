@@ -3,6 +3,7 @@ package controller
 import (
 	"cmp"
 	"context"
+	"fmt"
 	"sync"
 	"time"
 
@@ -167,6 +168,22 @@ func (c *Controller) ask(ctx context.Context, name string, v *siteInventory) {
 	}
 	close(v.asking)
 	v.asking = nil
+}
+
+// warnOfTarget adds to a status that the site which it would be failed over to did not answer, unless it warns of something
+// else. That is known while somebody looks at machines, as the console's overview does: sites are not asked for this alone.
+func (c *Controller) warnOfTarget(s *Status) {
+	if s.Warning != "" || s.Protection.State != dr.StateProtected || s.Group.Target == s.Group.Site {
+		return
+	}
+	c.machines.mu.Lock()
+	defer c.machines.mu.Unlock()
+	v := c.machines.sites[s.Group.Target]
+	if v == nil || v.problem == "" || c.cfg.Now().Sub(v.asked) > 2*dr.StaleAfter {
+		return
+	}
+	s.Warning = fmt.Sprintf("nothing can be failed over now, since its target %s does not answer: %s", s.Group.Target, v.problem)
+	s.WarningHint = "understudy site doctor " + s.Group.Target
 }
 
 // CountRuns returns how many runs are selected.

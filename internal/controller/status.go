@@ -197,6 +197,7 @@ func (c *Controller) status(g dr.Group, r *records) (Status, error) {
 		s.Waiting, s.WaitingFor = run.ID, run.Message
 	}
 	c.warnOfExtensions(&s)
+	c.warnOfTarget(&s)
 	c.judge(&s)
 	return s, nil
 }
