@@ -123,15 +123,8 @@ func TestNoCaptureAfterFailover(t *testing.T) {
 // TestFencedWithoutRecord kills, so to speak, the controller right after the vault was given to the target: its records
 // say that the group is protected at its old site, the vault refuses it, and nothing is captured.
 func TestFencedWithoutRecord(t *testing.T) {
-	s := setUp(t)
+	s := replicated(t)
 	ctx := t.Context()
-	addMachine(t, s.east, "db")
-	if _, err := s.Protect(ctx, shop); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Sync(ctx, "shop"); err != nil {
-		t.Fatal(err)
-	}
 	v, err := s.vault(ctx, "main")
 	if err != nil {
 		t.Fatal(err)
@@ -152,15 +145,8 @@ func TestFencedWithoutRecord(t *testing.T) {
 }
 
 func TestStatusAfterFailover(t *testing.T) {
-	s := setUp(t)
+	s := replicated(t)
 	ctx := t.Context()
-	addMachine(t, s.east, "db")
-	if _, err := s.Protect(ctx, shop); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Sync(ctx, "shop"); err != nil {
-		t.Fatal(err)
-	}
 	run := s.run(t, recovery.KindFailover)
 	st := status(t, s)
 	if got := st.Allowed(); !slices.Contains(got, dr.OpCommit) || st.Active != "" {
@@ -214,15 +200,8 @@ func TestStatusAfterFailover(t *testing.T) {
 // TestStatusAfterRestart looks at a group right after a start, before its first cycle has ended: what is wrong is still
 // wrong, and what would be lost is counted from what the vault was last known to hold.
 func TestStatusAfterRestart(t *testing.T) {
-	s := setUp(t)
+	s := replicated(t)
 	ctx := t.Context()
-	addMachine(t, s.east, "db")
-	if _, err := s.Protect(ctx, shop); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Sync(ctx, "shop"); err != nil {
-		t.Fatal(err)
-	}
 	broken := dr.WithHint(errors.New("no route to host"), dr.KindUnavailable, "look at the switch")
 	for range 50 {
 		s.east.FailNext(fake.OpCapture, broken)

@@ -10,15 +10,8 @@ import (
 // TestProtectAgainAtOnce follows the way back right after a failover, while the old site's lease is still running: the
 // group is refused as it is, forgotten, and protected where it runs now.
 func TestProtectAgainAtOnce(t *testing.T) {
-	s := setUp(t)
+	s := replicated(t)
 	ctx := t.Context()
-	addMachine(t, s.east, "db")
-	if _, err := s.Protect(ctx, shop); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Sync(ctx, "shop"); err != nil {
-		t.Fatal(err)
-	}
 	s.run(t, recovery.KindFailover)
 	s.run(t, recovery.KindCommit)
 	group, err := s.store.Group(ctx, "shop")

@@ -84,6 +84,20 @@ func setUp(t *testing.T) *stage {
 	return s
 }
 
+// replicated is a stage on which the group shop has its first recovery point.
+func replicated(t *testing.T) *stage {
+	t.Helper()
+	s := setUp(t)
+	addMachine(t, s.east, "db")
+	if _, err := s.Protect(t.Context(), shop); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Sync(t.Context(), "shop"); err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
 func addMachine(t *testing.T, s *fake.Site, name string) {
 	t.Helper()
 	s.AddMachine(dr.Machine{Name: name, Disks: []dr.Disk{{Name: "data", Size: 1 << 20}}, Power: dr.PowerOn})
@@ -214,15 +228,8 @@ func TestProtectRefuses(t *testing.T) {
 }
 
 func TestPause(t *testing.T) {
-	s := setUp(t)
+	s := replicated(t)
 	ctx := t.Context()
-	addMachine(t, s.east, "db")
-	if _, err := s.Protect(ctx, shop); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Sync(ctx, "shop"); err != nil {
-		t.Fatal(err)
-	}
 	for range 2 { // twice is no error
 		if err := s.Pause(ctx, "shop"); err != nil {
 			t.Fatal(err)

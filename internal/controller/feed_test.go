@@ -149,15 +149,8 @@ func protection(state dr.State, test dr.TestState) store.Protection {
 }
 
 func TestUsageAndForesight(t *testing.T) {
-	s := setUp(t)
+	s := replicated(t)
 	ctx := t.Context()
-	addMachine(t, s.east, "db")
-	if _, err := s.Protect(ctx, shop); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Sync(ctx, "shop"); err != nil {
-		t.Fatal(err)
-	}
 	u, err := s.VaultUsage(ctx, "main")
 	if err != nil || u.Problem != "" || u.At.IsZero() || u.Bytes == 0 || u.Groups["shop"].Objects == 0 || u.Groups["shop"].Bytes > u.Bytes || u.Free <= 0 {
 		t.Errorf("%+v %v", u, err)
@@ -213,15 +206,8 @@ func TestAllMachines(t *testing.T) {
 
 // A group whose target does not answer is not healthy, however well it is replicated.
 func TestTargetDoesNotAnswer(t *testing.T) {
-	s := setUp(t)
+	s := replicated(t)
 	ctx := t.Context()
-	addMachine(t, s.east, "db")
-	if _, err := s.Protect(ctx, shop); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Sync(ctx, "shop"); err != nil {
-		t.Fatal(err)
-	}
 	s.west.FailNext(fake.OpMachines, errors.New("no route to host"))
 	if _, err := s.AllMachines(ctx); err != nil {
 		t.Fatal(err)

@@ -190,35 +190,32 @@ func allocate(src Source, unit int64) (list runs, count int64) {
 
 // index returns where a unit of the disk is in the file.
 func (l runs) index(unit int64) (int64, bool) {
-	i, found := slices.BinarySearchFunc(l, unit, func(r run, unit int64) int {
-		switch {
-		case r.first+r.count <= unit:
-			return -1
-		case r.first > unit:
-			return 1
-		}
-		return 0
-	})
-	if !found {
-		return 0, false
-	}
-	return l[i].index + unit - l[i].first, true
+	r, found := l.find(unit, func(r run) int64 { return r.first })
+	return r.index + unit - r.first, found
 }
 
 // at returns which unit of the disk is at an index in the file, and how many follow it there, itself included.
 func (l runs) at(index int64) (unit, follow int64) {
-	i, found := slices.BinarySearchFunc(l, index, func(r run, index int64) int {
+	r, found := l.find(index, func(r run) int64 { return r.index })
+	if !found {
+		return 0, 0
+	}
+	return r.first + index - r.index, r.index + r.count - index
+}
+
+// find returns the run that a number is in, by where runs begin in that numbering.
+func (l runs) find(n int64, begin func(run) int64) (run, bool) {
+	i, found := slices.BinarySearchFunc(l, n, func(r run, n int64) int {
 		switch {
-		case r.index+r.count <= index:
+		case begin(r)+r.count <= n:
 			return -1
-		case r.index > index:
+		case begin(r) > n:
 			return 1
 		}
 		return 0
 	})
 	if !found {
-		return 0, 0
+		return run{}, false
 	}
-	r := l[i]
-	return r.first + index - r.index, r.index + r.count - index
+	return l[i], true
 }
