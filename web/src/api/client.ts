@@ -20,6 +20,12 @@ export class Problem extends Error {
   }
 }
 
+/** The problem that an answer told, as far as it told one. */
+export function refusal(response: Response, told: unknown): Problem {
+  const p = (typeof told === 'object' && told ? told : {}) as Partial<Schemas['Problem']>;
+  return new Problem(response.status, p.detail ?? response.statusText, p.kind ?? 'internal', p.hint, p.errors);
+}
+
 type Method = 'get' | 'post' | 'put' | 'delete';
 /** Paths that have a method. */
 export type PathOf<M extends Method> = { [P in keyof paths]: paths[P] extends Record<M, object> ? P : never }[keyof paths];
@@ -79,9 +85,7 @@ export async function ask<P extends PathOf<M>, M extends Method>(
   const { data, error, response } = result;
   // A request that another person has to approve first is accepted, and yet a problem.
   if (!response.ok || response.headers.get('Content-Type')?.startsWith('application/problem+json')) {
-    const told = error ?? data;
-    const p = (typeof told === 'object' && told ? told : {}) as Partial<Schemas['Problem']>;
-    throw new Problem(response.status, p.detail ?? response.statusText, p.kind ?? 'internal', p.hint, p.errors);
+    throw refusal(response, error ?? data);
   }
   const total = response.headers.get('X-Total');
   return { data: data as AnswerOf<P, M>, total: total ? Number(total) : undefined, next: response.headers.get('X-Next') ?? undefined };
@@ -96,6 +100,6 @@ export async function fetchJSON<T>(path: string): Promise<T> {
     throw new Problem(0, String(err), 'unreachable');
   }
   const data = await r.json();
-  if (!r.ok) throw new Problem(r.status, data.detail ?? r.statusText, data.kind ?? 'internal', data.hint, data.errors);
+  if (!r.ok) throw refusal(r, data);
   return data as T;
 }

@@ -15,7 +15,10 @@ export const links = {
   machine: (site: string, machine: string) => `/machines/${name(site)}/${name(machine)}`,
   points: (group: string) => `/groups/${name(group)}/points`,
   run: (id: string) => existing(`/runs/${name(id)}`),
-  failover: (group: string, kind: string, point?: string) => existing(`/failover/${name(group)}?kind=${kind}${point ? `&point=${name(point)}` : ''}`),
+  failover: (group: string, choice: { kind?: string; point?: string; plan?: string } = {}) => {
+    const query = new URLSearchParams(choice).toString();
+    return `/failover/${name(group)}${query && `?${query}`}`;
+  },
   vault: (vault: string) => existing(`/vaults/${name(vault)}`) ?? existing('/vaults'),
   site: (site: string) => existing(`/sites/${name(site)}`),
   policies: () => existing('/policies'),

@@ -116,7 +116,7 @@ function Actions({ s }: { s: Schemas['Status'] }) {
         </>
       )}
       {(may('failover') || may('planned-failover')) && (
-        <Deed verb="failover" size="sm" variant={waits(s) ? 'default' : 'filled'} onClick={() => navigate(`/failover/${s.group}`)}>
+        <Deed verb="failover" size="sm" variant={waits(s) ? 'default' : 'filled'} onClick={() => navigate(links.failover(s.group))}>
           {w.unplanned}
         </Deed>
       )}

@@ -1,7 +1,7 @@
-import { Button, Group, NativeSelect, Text, TextInput } from '@mantine/core';
-import { useDebouncedCallback, useMediaQuery } from '@mantine/hooks';
-import { IconArrowNarrowRight, IconSearch, IconX } from '@tabler/icons-react';
-import { memo, useEffect, useState } from 'react';
+import { Button, Group, NativeSelect, Text } from '@mantine/core';
+import { useMediaQuery } from '@mantine/hooks';
+import { IconArrowNarrowRight, IconX } from '@tabler/icons-react';
+import { memo } from 'react';
 import type { Input, Schemas } from '../../api/client';
 import { useGet, usePages } from '../../api/query';
 import { links } from '../../app/links';
@@ -13,6 +13,7 @@ import { factWords, HealthFact, healthTone, Lose, RecoverabilityFact, recoverabi
 import { useFormat } from '../../ui/format';
 import { Loaded, Page } from '../../ui/page';
 import { useRows } from '../../ui/rows';
+import { Search } from '../../ui/search';
 import { groups } from './messages';
 
 /** How many groups are asked for at a time. */
@@ -67,10 +68,6 @@ function Filters({ value, change, filtered }: FiltersProps) {
   const fw = useMessages(factWords);
   const words = fw as unknown as Record<string, string>;
   const sites = useGet('/v1/sites');
-  const [q, setQ] = useState(value('q') ?? '');
-  const ask = useDebouncedCallback((text: string) => change({ q: text }), 250);
-  const asked = value('q') ?? '';
-  useEffect(() => setQ(asked), [asked]);
   const pick = (key: string, label: string, options: string[]) => (
     <NativeSelect
       label={label}
@@ -82,17 +79,7 @@ function Filters({ value, change, filtered }: FiltersProps) {
   );
   return (
     <Group align="flex-end" gap="sm">
-      <TextInput
-        label={w.search}
-        leftSection={<IconSearch size={16} />}
-        value={q}
-        onChange={(e) => {
-          setQ(e.currentTarget.value);
-          ask(e.currentTarget.value);
-        }}
-        style={{ flex: '1 1 200px', maxWidth: 320 }}
-        type="search"
-      />
+      <Search label={w.search} value={value('q') ?? ''} onSearch={(q) => change({ q })} />
       {pick('health', fw.health, facts.health)}
       {pick('replicating', fw.replication, facts.replicating)}
       {pick('recoverability', fw.recoverability, facts.recoverability)}
@@ -130,11 +117,7 @@ function Table({ rows, total, at, more }: TableProps) {
   const w = useMessages(groups);
   const fw = useMessages(factWords);
   const narrow = !!useMediaQuery('(max-width: 62em)');
-  const drawn = useRows(rows.length, narrow ? 112 : 52);
-  const near = drawn.to > rows.length - 60 && rows.length < total;
-  useEffect(() => {
-    if (near) more();
-  }, [near, more]);
+  const drawn = useRows(rows.length, narrow ? 112 : 52, { total, more });
   return (
     <div className="sheet" style={{ padding: 0 }} role="table" aria-label={w.title} aria-rowcount={total + 1}>
       {!narrow && (

@@ -1,8 +1,8 @@
 // The machines of all sites, protected or not.
-import { Button, Group, NativeSelect, Text, TextInput } from '@mantine/core';
-import { useDebouncedCallback, useMediaQuery } from '@mantine/hooks';
-import { IconSearch, IconShieldOff, IconX } from '@tabler/icons-react';
-import { memo, useCallback, useEffect, useState } from 'react';
+import { Button, Group, NativeSelect, Text } from '@mantine/core';
+import { useMediaQuery } from '@mantine/hooks';
+import { IconShieldOff, IconX } from '@tabler/icons-react';
+import { memo, useState } from 'react';
 import type { Input, Schemas } from '../../api/client';
 import { useAnswer, useGet, usePages } from '../../api/query';
 import { links } from '../../app/links';
@@ -17,6 +17,7 @@ import { Deed } from '../../ui/may';
 import { Loaded, Page } from '../../ui/page';
 import { PowerFact } from '../../ui/power';
 import { useRows } from '../../ui/rows';
+import { Search } from '../../ui/search';
 import { machines as words } from './messages';
 import { Protect } from './protect';
 
@@ -84,10 +85,6 @@ function Filters({ value, change, filtered }: FiltersProps) {
   const w = useMessages(words);
   const fw = useMessages(factWords);
   const sites = useGet('/v1/sites');
-  const [q, setQ] = useState(value('q') ?? '');
-  const ask = useDebouncedCallback((text: string) => change({ q: text }), 250);
-  const asked = value('q') ?? '';
-  useEffect(() => setQ(asked), [asked]);
   const providers = [...new Set((sites.data ?? []).map((s) => s.provider))].sort();
   const pick = (key: string, label: string, options: { value: string; label: string }[]) => (
     <NativeSelect label={label} value={value(key) ?? ''} onChange={(e) => change({ [key]: e.currentTarget.value })} data={[{ value: '', label: w.any }, ...options]} size="sm" />
@@ -95,17 +92,7 @@ function Filters({ value, change, filtered }: FiltersProps) {
   const plain = (names: string[]) => names.map((n) => ({ value: n, label: n }));
   return (
     <Group align="flex-end" gap="sm">
-      <TextInput
-        label={w.search}
-        leftSection={<IconSearch size={16} />}
-        value={q}
-        onChange={(e) => {
-          setQ(e.currentTarget.value);
-          ask(e.currentTarget.value);
-        }}
-        style={{ flex: '1 1 200px', maxWidth: 320 }}
-        type="search"
-      />
+      <Search label={w.search} value={value('q') ?? ''} onSearch={(q) => change({ q })} />
       {pick('protected', w.protection, [{ value: 'no', label: w.protectedNo }, { value: 'yes', label: w.protectedYes }])}
       {pick('site', w.site, plain((sites.data ?? []).map((s) => s.name)))}
       {providers.length > 1 && pick('provider', w.provider, plain(providers))}
@@ -136,12 +123,7 @@ function Table({ rows, total, at, more, protect }: TableProps) {
   const w = useMessages(words);
   const fw = useMessages(factWords);
   const narrow = !!useMediaQuery('(max-width: 62em)');
-  const drawn = useRows(rows.length, narrow ? 108 : 52);
-  const near = drawn.to > rows.length - 60 && rows.length < total;
-  useEffect(() => {
-    if (near) more();
-  }, [near, more]);
-  const ask = useCallback(protect, [protect]);
+  const drawn = useRows(rows.length, narrow ? 108 : 52, { total, more });
   return (
     <div className="sheet" style={{ padding: 0 }} role="table" aria-label={w.title} aria-rowcount={total + 1}>
       {!narrow && (
@@ -157,7 +139,7 @@ function Table({ rows, total, at, more, protect }: TableProps) {
       )}
       <div className="rows" role="rowgroup" ref={drawn.ref} style={{ height: drawn.height }}>
         {rows.slice(drawn.from, drawn.to).map((m, n) => (
-          <Row key={`${m.site}/${m.name}`} m={m} at={at} index={drawn.from + n + 2} top={drawn.top(drawn.from + n)} narrow={narrow} protect={ask} />
+          <Row key={`${m.site}/${m.name}`} m={m} at={at} index={drawn.from + n + 2} top={drawn.top(drawn.from + n)} narrow={narrow} protect={protect} />
         ))}
       </div>
     </div>

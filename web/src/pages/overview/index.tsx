@@ -208,7 +208,7 @@ function Needs({ o }: { o: View }) {
             {c.replicating === 'failing' && !busy.has(c.group) && c.loseSeconds !== undefined && (
               <>
                 {' · '}
-                <Link to={`/failover/${c.group}?kind=unplanned`} underline="always">
+                <Link to={links.failover(c.group, { kind: 'unplanned' })} underline="always">
                   {w.failOver(f.duration(Math.floor(c.loseSeconds)))}
                 </Link>
               </>

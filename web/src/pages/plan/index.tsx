@@ -2,6 +2,7 @@
 import { Group, Select, SimpleGrid, Text } from '@mantine/core';
 import { lazy, Suspense, useState } from 'react';
 import { useAct, useGet } from '../../api/query';
+import { links } from '../../app/links';
 import { Link, navigate, useSearch } from '../../app/router';
 import type { PageProps } from '../../app/routes';
 import { useMessages } from '../../i18n/i18n';
@@ -39,10 +40,10 @@ function Known({ name }: { name: string }) {
       actions={
         p && (
           <>
-            <Deed verb="test-failover" onClick={() => navigate(`/failover/${p.group}?kind=test&plan=${name}`)}>
+            <Deed verb="test-failover" onClick={() => navigate(links.failover(p.group, { kind: 'test', plan: name }))}>
               {w.rehearse}
             </Deed>
-            <Deed verb="failover" variant="default" onClick={() => navigate(`/failover/${p.group}?plan=${name}`)}>
+            <Deed verb="failover" variant="default" onClick={() => navigate(links.failover(p.group, { plan: name }))}>
               {w.failOver}
             </Deed>
             {!editing && (

@@ -46,7 +46,6 @@ export function Chosen({ group, sites, point: p, proven, newest }: Props) {
   const take = useAct('delete', '/v1/groups/{name}/point-names/{label}', { onDone: close });
   const [g, id] = [quote(group), quote(p.id)];
   const machines = useGet('/v1/groups/{name}/points/{point}/machines', { path: { name: group, point: p.id } }, { enabled: asks === 'clone' });
-  const wizard = links.failover(group, 'unplanned', p.id);
   const label = typeof asks === 'object' ? asks.unname : '';
   return (
     <>
@@ -57,14 +56,12 @@ export function Chosen({ group, sites, point: p, proven, newest }: Props) {
             <Deed verb="replicate" size="xs" variant="default" leftSection={<IconFlag size={15} />} onClick={() => setAsks('name')}>
               {w.name}
             </Deed>
-            <Deed verb="test-failover" size="xs" variant={wizard ? 'default' : 'filled'} leftSection={<IconTestPipe size={15} />} onClick={() => setAsks('test')}>
+            <Deed verb="test-failover" size="xs" variant="default" leftSection={<IconTestPipe size={15} />} onClick={() => setAsks('test')}>
               {w.test}
             </Deed>
-            {wizard && (
-              <Deed verb="failover" size="xs" onClick={() => navigate(wizard)}>
-                {w.failover}
-              </Deed>
-            )}
+            <Deed verb="failover" size="xs" onClick={() => navigate(links.failover(group, { kind: 'unplanned', point: p.id }))}>
+              {w.failover}
+            </Deed>
           </Group>
         }
       >

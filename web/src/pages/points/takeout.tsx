@@ -2,7 +2,7 @@
 import { Group, NativeSelect, Stack, Text } from '@mantine/core';
 import { useMutation } from '@tanstack/react-query';
 import { useState } from 'react';
-import { Problem, type Schemas } from '../../api/client';
+import { type Problem, refusal, type Schemas } from '../../api/client';
 import { useAct, useGet } from '../../api/query';
 import { useMessages } from '../../i18n/i18n';
 import { Cli, quote } from '../../ui/cli';
@@ -51,10 +51,7 @@ export function Restore(props: Props) {
       if (!href || !file) return;
       // A download that is refused says nothing in a browser: the first byte tells.
       const first = await fetch(href, { headers: { Range: 'bytes=0-0' } });
-      if (!first.ok) {
-        const p = await first.json();
-        throw new Problem(first.status, p.detail ?? first.statusText, p.kind ?? 'internal', p.hint, p.errors);
-      }
+      if (!first.ok) throw refusal(first, await first.json());
       const a = document.createElement('a');
       a.href = href;
       a.download = file;

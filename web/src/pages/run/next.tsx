@@ -3,6 +3,7 @@ import { Group, Stack, Text } from '@mantine/core';
 import { useState } from 'react';
 import type { Schemas } from '../../api/client';
 import { useAct } from '../../api/query';
+import { links } from '../../app/links';
 import { navigate } from '../../app/router';
 import { useMessages } from '../../i18n/i18n';
 import { quote } from '../../ui/cli';
@@ -61,7 +62,7 @@ export function Next({ status: s }: { status: Status }) {
             </Deed>
           ))}
           {may('change-point') && (
-            <Deed verb="failover" variant="default" onClick={() => navigate(`/failover/${s.group}?kind=unplanned`)}>
+            <Deed verb="failover" variant="default" onClick={() => navigate(links.failover(s.group, { kind: 'unplanned' }))}>
               {w.choose}
             </Deed>
           )}
@@ -87,7 +88,7 @@ export function After({ run: r, status: s }: { run: Schemas['Run']; status: Stat
       <Stack gap="sm">
         <Text fw={600}>{w.next}</Text>
         <Group>
-          <Deed verb="failover" onClick={() => navigate(`/failover/${r.group}?kind=planned`)}>
+          <Deed verb="failover" onClick={() => navigate(links.failover(r.group, { kind: 'planned' }))}>
             {w.failback}
           </Deed>
         </Group>
